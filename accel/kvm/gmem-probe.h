@@ -1,0 +1,30 @@
+/*
+ * Kernel interfaces found out by trying them
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef GMEM_PROBE_H
+#define GMEM_PROBE_H
+
+#include "qapi/qapi-types-gmem.h"
+
+/* Takes @found_by over. */
+typedef void GmemProbeResult(GuestMemfdInterfaceInfo *info, bool available,
+                             char *found_by);
+
+/*
+ * Try every interface that no capability announces, on a VM and a
+ * guest_memfd made for that, which are gone afterwards.  @infos is indexed
+ * by #GuestMemfdInterface.
+ */
+void gmem_probe_all(GuestMemfdInterfaceInfo *infos, GmemProbeResult *result);
+
+/*
+ * Whether a bound slot of @vm at 0 keeps its guest mappings when @map, the
+ * VMM's mapping of the same file, loses its page: 1 or 0, or -errno where
+ * that cannot be found out.  Adds a vCPU to @vm.
+ */
+int gmem_probe_notifier_free(int vm, void *map, size_t page_size);
+
+#endif /* GMEM_PROBE_H */

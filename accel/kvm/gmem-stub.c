@@ -1,0 +1,39 @@
+/*
+ * guest_memfd where KVM is not compiled in
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "gmem/caps.h"
+#include "gmem/slots-view.h"
+
+bool gmem_caps_check(Error **errp)
+{
+    error_setg(errp, "guest_memfd needs KVM, which this QEMU was built "
+               "without for this target");
+    return false;
+}
+
+int gmem_caps_create(uint64_t size, uint64_t flags, Error **errp)
+{
+    gmem_caps_check(errp);
+    return -1;
+}
+
+GuestMemfdInterfaceInfoList *gmem_caps_query(void)
+{
+    return NULL;
+}
+
+GuestMemfdSlotInfoList *gmem_slots_query(const GuestMemfd *gmem)
+{
+    return NULL;
+}
+
+bool gmem_slots_set_policy(GuestMemfd *gmem, GuestMemfdSlots slots,
+                           Error **errp)
+{
+    return gmem_caps_check(errp);
+}

@@ -1,0 +1,323 @@
+/*
+ * Memory backends whose memory is a guest_memfd
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/cutils.h"
+#include "qemu/module.h"
+#include "qemu/units.h"
+#include "hw/boards.h"
+#include "system/hostmem.h"
+#include "gmem/caps.h"
+#include "gmem/gmem.h"
+#include "gmem/hostmem.h"
+#include "gmem/slots-view.h"
+
+static const char *const types_that_can[] = {
+    TYPE_MEMORY_BACKEND_GUEST_MEMFD,
+    TYPE_MEMORY_BACKEND_MEMFD,
+    TYPE_MEMORY_BACKEND_RAM,
+};
+
+static bool check_type(HostMemoryBackend *backend, Error **errp)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(types_that_can); i++) {
+        if (object_dynamic_cast(OBJECT(backend), types_that_can[i])) {
+            return true;
+        }
+    }
+    error_setg(errp, "a %s cannot be a guest_memfd; use "
+               TYPE_MEMORY_BACKEND_GUEST_MEMFD ", or guest-memfd=off for "
+               "this backend", object_get_typename(OBJECT(backend)));
+    return false;
+}
+
+static void refuse_merge(Error **errp)
+{
+    error_setg(errp, "merge=on: the kernel does not merge pages of a "
+               "guest_memfd; use merge=off");
+}
+
+bool gmem_hostmem_allows_merge(HostMemoryBackend *backend, bool value,
+                               Error **errp)
+{
+    if (!host_memory_backend_mr_inited(backend)) {
+        backend->gmem.merge_on = value;
+    } else if (backend->gmem.wanted && value) {
+        refuse_merge(errp);
+        return false;
+    }
+    return true;
+}
+
+static bool check_properties(HostMemoryBackend *backend, Error **errp)
+{
+    Object *obj = OBJECT(backend);
+
+    if (backend->gmem.share_off) {
+        error_setg(errp, "share=off: a guest_memfd is always shared between "
+                   "QEMU and KVM; use share=on");
+        return false;
+    }
+    if (backend->gmem.merge_on) {
+        refuse_merge(errp);
+        return false;
+    }
+    if (object_property_find(obj, "hugetlb") &&
+        object_property_get_bool(obj, "hugetlb", &error_abort)) {
+        error_setg(errp, "hugetlb=on: a guest_memfd has no huge pages; "
+                   "use hugetlb=off");
+        return false;
+    }
+    return true;
+}
+
+static bool check_size(HostMemoryBackend *backend, Error **errp)
+{
+    uint64_t page_size = qemu_real_host_page_size();
+    uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * page_size;
+
+    if (!backend->size) {
+        error_setg(errp, "size is 0; use size=N");
+        return false;
+    }
+    if (backend->size % page_size) {
+        error_setg(errp, "size 0x%" PRIx64 " is not a multiple of the page "
+                   "size 0x%" PRIx64, backend->size, page_size);
+        return false;
+    }
+    if (backend->reserve && backend->size > host) {
+        g_autofree char *want = size_to_str(backend->size);
+        g_autofree char *have = size_to_str(host);
+
+        error_setg(errp, "%s is more than the host's %s of memory, and a "
+                   "guest_memfd cannot be swapped out; use a smaller size, "
+                   "or reserve=off if the guest will not use all of it",
+                   want, have);
+        return false;
+    }
+    return true;
+}
+
+static bool check_machine(Error **errp)
+{
+    if (machine_require_guest_memfd(current_machine)) {
+        error_setg(errp, "this machine's confidential-guest-support keeps "
+                   "guest memory private; leave out guest-memfd=on");
+        return false;
+    }
+    return true;
+}
+
+static bool create(HostMemoryBackend *backend, Error **errp)
+{
+    g_autofree char *name = host_memory_backend_get_name(backend);
+    const char *id = object_get_canonical_path_component(OBJECT(backend));
+
+    return gmem_ram_create(&backend->mr, OBJECT(backend), name, id,
+                           backend->size, backend->gmem.slots, errp);
+}
+
+bool gmem_hostmem_alloc(HostMemoryBackend *backend, Error **errp)
+{
+    ERRP_GUARD();
+
+    if (!backend->gmem.wanted) {
+        return MEMORY_BACKEND_GET_CLASS(backend)->alloc(backend, errp);
+    }
+    if (!check_type(backend, errp) || !check_properties(backend, errp) ||
+        !check_size(backend, errp) || !check_machine(errp) ||
+        !gmem_caps_check(errp)) {
+        error_prepend(errp, "memory backend '%s': ",
+                      object_get_canonical_path_component(OBJECT(backend)));
+        return false;
+    }
+    backend->share = true;
+    backend->merge = false;
+    backend->aligned = true;
+    return create(backend, errp);
+}
+
+/*
+ * The kernel does not fail the allocation of the last page: it kills.  So ask
+ * before, as well as can be.
+ */
+static bool check_available(HostMemoryBackend *backend, Error **errp)
+{
+    uint64_t size = memory_region_size(&backend->mr);
+    g_autofree char *meminfo = NULL;
+    uint64_t available;
+    char *line;
+
+    if (!g_file_get_contents("/proc/meminfo", &meminfo, NULL, NULL)) {
+        return true;
+    }
+    line = strstr(meminfo, "MemAvailable:");
+    if (!line || sscanf(line, "MemAvailable: %" SCNu64, &available) != 1) {
+        return true;
+    }
+    available *= KiB;
+    if (size > available) {
+        g_autofree char *want = size_to_str(size);
+        g_autofree char *have = size_to_str(available);
+
+        error_setg(errp, "Cannot allocate memory: prealloc=on needs %s, and "
+                   "%s are available; use a smaller size or prealloc=off",
+                   want, have);
+        return false;
+    }
+    return true;
+}
+
+static bool prealloc_mapping(HostMemoryBackend *backend, bool async,
+                             Error **errp)
+{
+    return qemu_prealloc_mem(memory_region_get_fd(&backend->mr),
+                             memory_region_get_ram_ptr(&backend->mr),
+                             memory_region_size(&backend->mr),
+                             backend->prealloc_threads,
+                             backend->prealloc_context, async, errp);
+}
+
+bool gmem_hostmem_prealloc(HostMemoryBackend *backend, bool async,
+                           Error **errp)
+{
+    ERRP_GUARD();
+    GuestMemfd *gmem = gmem_from_region(&backend->mr);
+
+    if (!gmem) {
+        return prealloc_mapping(backend, async, errp);
+    }
+    if (check_available(backend, errp) &&
+        (gmem->slots == GUEST_MEMFD_SLOTS_MAPPED
+         ? prealloc_mapping(backend, async, errp)
+         : gmem_prealloc(gmem, errp))) {
+        return true;
+    }
+    error_prepend(errp, "memory backend '%s': ", gmem->id);
+    return false;
+}
+
+static bool get_wanted(Object *obj, Error **errp)
+{
+    return MEMORY_BACKEND(obj)->gmem.wanted;
+}
+
+static void set_wanted(Object *obj, bool value, Error **errp)
+{
+    HostMemoryBackend *backend = MEMORY_BACKEND(obj);
+
+    if (host_memory_backend_mr_inited(backend)) {
+        error_setg(errp, "cannot change property 'guest-memfd' of %s '%s'",
+                   object_get_typename(obj),
+                   object_get_canonical_path_component(obj));
+        return;
+    }
+    if (!value && object_dynamic_cast(obj, TYPE_MEMORY_BACKEND_GUEST_MEMFD)) {
+        error_setg(errp, "property 'guest-memfd' of %s is always on; use "
+                   TYPE_MEMORY_BACKEND_MEMFD, object_get_typename(obj));
+        return;
+    }
+    backend->gmem.wanted = value;
+}
+
+static int get_slots(Object *obj, Error **errp)
+{
+    return MEMORY_BACKEND(obj)->gmem.slots;
+}
+
+static void set_slots(Object *obj, int value, Error **errp)
+{
+    HostMemoryBackend *backend = MEMORY_BACKEND(obj);
+
+    if (host_memory_backend_mr_inited(backend) && backend->gmem.wanted &&
+        !gmem_slots_set_policy(gmem_from_region(&backend->mr), value, errp)) {
+        return;
+    }
+    backend->gmem.slots = value;
+}
+
+void gmem_hostmem_class_init(ObjectClass *oc)
+{
+    object_class_property_add_bool(oc, "guest-memfd", get_wanted, set_wanted);
+    object_class_property_set_description(oc, "guest-memfd",
+        "Let the memory be a guest_memfd");
+    object_class_property_add_enum(oc, "slots", "GuestMemfdSlots",
+                                   &GuestMemfdSlots_lookup,
+                                   get_slots, set_slots);
+    object_class_property_set_description(oc, "slots",
+        "How KVM reaches the pages of a guest_memfd (auto, bound, mapped)");
+}
+
+void gmem_hostmem_init(HostMemoryBackend *backend)
+{
+    MachineState *machine = MACHINE(qdev_get_machine());
+
+    backend->gmem.wanted = machine->gmem.wanted;
+    backend->gmem.slots = machine->gmem.slots;
+}
+
+static void guest_memfd_backend_instance_init(Object *obj)
+{
+    HostMemoryBackend *backend = MEMORY_BACKEND(obj);
+
+    backend->gmem.wanted = true;
+    backend->share = true;
+    backend->merge = false;
+}
+
+static void guest_memfd_backend_class_init(ObjectClass *oc, const void *data)
+{
+    /* gmem_hostmem_alloc() does not come here for what is a guest_memfd */
+    MEMORY_BACKEND_CLASS(oc)->alloc = create;
+}
+
+static const TypeInfo guest_memfd_backend_info = {
+    .name = TYPE_MEMORY_BACKEND_GUEST_MEMFD,
+    .parent = TYPE_MEMORY_BACKEND,
+    .instance_init = guest_memfd_backend_instance_init,
+    .class_init = guest_memfd_backend_class_init,
+};
+
+static bool machine_get_wanted(Object *obj, Error **errp)
+{
+    return MACHINE(obj)->gmem.wanted;
+}
+
+static void machine_set_wanted(Object *obj, bool value, Error **errp)
+{
+    MACHINE(obj)->gmem.wanted = value;
+}
+
+static int machine_get_slots(Object *obj, Error **errp)
+{
+    return MACHINE(obj)->gmem.slots;
+}
+
+static void machine_set_slots(Object *obj, int value, Error **errp)
+{
+    MACHINE(obj)->gmem.slots = value;
+}
+
+void gmem_machine_class_init(ObjectClass *oc)
+{
+    object_class_property_add_bool(oc, "guest-memfd", machine_get_wanted,
+                                   machine_set_wanted);
+    object_class_property_set_description(oc, "guest-memfd",
+        "Let all guest RAM be guest_memfds");
+    object_class_property_add_enum(oc, "guest-memfd-slots", "GuestMemfdSlots",
+                                   &GuestMemfdSlots_lookup,
+                                   machine_get_slots, machine_set_slots);
+    object_class_property_set_description(oc, "guest-memfd-slots",
+        "How KVM reaches the pages of a guest_memfd (auto, bound, mapped)");
+}
+
+static void register_types(void)
+{
+    type_register_static(&guest_memfd_backend_info);
+}
+
+type_init(register_types);

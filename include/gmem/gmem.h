@@ -1,0 +1,74 @@
+/*
+ * GuestMemfd: a guest_memfd that is the memory of a RAM block
+ *
+ * First floor: the object everything else asks.  RAMBlock.gmem points to it;
+ * NULL for any other RAM.  (RAMBlock.guest_memfd is upstream's, for private
+ * pages that accompany a block's ordinary memory; never the same thing.)
+ *
+ * The file belongs to one VM and lives as long as its block, which owns the
+ * file descriptor (RAMBlock.fd) and the one MAP_SHARED mapping of it.
+ *
+ * Locks: members are written with the BQL held.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef GMEM_GMEM_H
+#define GMEM_GMEM_H
+
+#include "qapi/qapi-types-gmem.h"
+#include "system/memory.h"
+
+typedef struct GuestMemfd {
+    char *id;                   /* of the memory backend, for messages */
+    RAMBlock *block;
+    int fd;                     /* the block's, not closed by us */
+    uint64_t flags;             /* GUEST_MEMFD_FLAG_* at creation */
+    GuestMemfdSlots slots;      /* the backend's property */
+    bool bind_refused;          /* slots=auto: the kernel said no once */
+    GuestMemfdCounters counters;
+} GuestMemfd;
+
+/*
+ * gmem_ram_create: make @mr RAM of @size bytes in a new guest_memfd
+ *
+ * @name: name of the region
+ * @id: of the memory backend, for messages
+ * @size: a multiple of the host page size
+ * @slots: how KVM is to reach the pages
+ *
+ * All pages start out shared and zero.  CPR modes that hand memory to
+ * another process are blocked for as long as the block lives: the file
+ * cannot leave its VM.
+ *
+ * Returns: false with @errp set on failure; what @mr holds by then goes with
+ * its @owner.
+ */
+bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
+                     const char *id, uint64_t size, GuestMemfdSlots slots,
+                     Error **errp);
+
+/*
+ * gmem_prealloc: allocate all pages through the file
+ *
+ * Several times faster than through the mapping, which would also zero the
+ * pages and fill QEMU's page tables: a guest on bound slots needs neither.
+ * (bench/prealloc.c)  The kernel works on one file with one thread at a time.
+ *
+ * Returns: false with @errp set on failure; what was allocated stays.
+ */
+bool gmem_prealloc(GuestMemfd *gmem, Error **errp);
+
+/* The GuestMemfd of @mr, or NULL. */
+GuestMemfd *gmem_from_region(const MemoryRegion *mr);
+
+/* Whether any RAM block is a guest_memfd. */
+bool gmem_any(void);
+
+/*
+ * gmem_free: the block goes.  Called by upstream when the last reader of the
+ * RAM list is gone, before the fd is closed.  NULL is fine.
+ */
+void gmem_free(GuestMemfd *gmem);
+
+#endif /* GMEM_GMEM_H */

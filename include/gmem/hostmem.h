@@ -1,0 +1,70 @@
+/*
+ * Memory backends whose memory is a guest_memfd
+ *
+ * Second floor.  One implementation, asked for in three ways: the type
+ * memory-backend-guest-memfd, guest-memfd=on with memory-backend-memfd or
+ * memory-backend-ram, and guest-memfd=on with the machine, which is then the
+ * default of every backend.  A backend that cannot do it says so by name:
+ * it never becomes ordinary memory silently.
+ *
+ * Locks: BQL.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef GMEM_HOSTMEM_H
+#define GMEM_HOSTMEM_H
+
+#include "qapi/qapi-types-gmem-common.h"
+#include "qom/object.h"
+
+#define TYPE_MEMORY_BACKEND_GUEST_MEMFD "memory-backend-guest-memfd"
+
+/* What a HostMemoryBackend was asked for; its member "gmem". */
+typedef struct GmemHostmem {
+    bool wanted;                /* it is to be a guest_memfd */
+    bool share_off;             /* share=off was asked for explicitly */
+    bool merge_on;              /* merge=on was asked for explicitly */
+    GuestMemfdSlots slots;
+} GmemHostmem;
+
+/* What the machine was asked for; the member "gmem" of MachineState. */
+typedef struct GmemMachine {
+    bool wanted;
+    GuestMemfdSlots slots;
+} GmemMachine;
+
+/* Add the properties guest-memfd and slots to class memory-backend. */
+void gmem_hostmem_class_init(ObjectClass *oc);
+
+/*
+ * Whether merge=@value may be set.  Before the memory is there all may be,
+ * and gmem_hostmem_alloc() tells.
+ */
+bool gmem_hostmem_allows_merge(HostMemoryBackend *backend, bool value,
+                               Error **errp);
+
+/* Give @backend the machine's defaults.  Instance init. */
+void gmem_hostmem_init(HostMemoryBackend *backend);
+
+/*
+ * gmem_hostmem_alloc: allocate the memory of @backend
+ *
+ * Calls the class's alloc unless the backend is to be a guest_memfd.
+ *
+ * Returns: false with @errp set on failure.
+ */
+bool gmem_hostmem_alloc(HostMemoryBackend *backend, Error **errp);
+
+/*
+ * gmem_hostmem_prealloc: qemu_prealloc_mem() of all of @backend's memory
+ *
+ * @async: as there
+ */
+bool gmem_hostmem_prealloc(HostMemoryBackend *backend, bool async,
+                           Error **errp);
+
+/* Add the properties guest-memfd and guest-memfd-slots to class machine. */
+void gmem_machine_class_init(ObjectClass *oc);
+
+#endif /* GMEM_HOSTMEM_H */

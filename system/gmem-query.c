@@ -1,0 +1,152 @@
+/*
+ * QMP and HMP views of guest RAM in guest_memfds
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/clone-visitor.h"
+#include "qapi/qapi-commands-gmem.h"
+#include "qapi/qapi-visit-gmem.h"
+#include "qapi/type-helpers.h"
+#include "qemu/cutils.h"
+#include "qemu/range.h"
+#include "system/ramblock.h"
+#include "gmem/caps.h"
+#include "gmem/gmem.h"
+#include "gmem/slots-view.h"
+#include "gmem/uapi.h"
+
+static GuestMemfdCreateFlagList *flags_list(uint64_t flags)
+{
+    static const uint64_t bits[GUEST_MEMFD_CREATE_FLAG__MAX] = {
+        [GUEST_MEMFD_CREATE_FLAG_MMAP] = GUEST_MEMFD_FLAG_MMAP,
+        [GUEST_MEMFD_CREATE_FLAG_INIT_SHARED] = GUEST_MEMFD_FLAG_INIT_SHARED,
+        [GUEST_MEMFD_CREATE_FLAG_NO_DIRECT_MAP] =
+            GUEST_MEMFD_FLAG_NO_DIRECT_MAP,
+    };
+    GuestMemfdCreateFlagList *list = NULL, **tail = &list;
+
+    for (int i = 0; i < GUEST_MEMFD_CREATE_FLAG__MAX; i++) {
+        if (flags & bits[i]) {
+            QAPI_LIST_APPEND(tail, i);
+        }
+    }
+    return list;
+}
+
+/* Bytes of the file that lie in some slot, or in some bound slot. */
+static uint64_t covered_bytes(GuestMemfdSlotInfoList *slots, bool only_bound)
+{
+    GList *ranges = NULL;
+    uint64_t bytes = 0;
+
+    for (; slots; slots = slots->next) {
+        if (slots->value->bound || !only_bound) {
+            Range *range = g_new(Range, 1);
+
+            range_init_nofail(range, slots->value->offset,
+                              slots->value->size);
+            ranges = range_list_insert(ranges, range);
+        }
+    }
+    for (GList *item = ranges; item; item = item->next) {
+        bytes += range_size(item->data);
+    }
+    g_list_free_full(ranges, g_free);
+    return bytes;
+}
+
+static GuestMemfdBlock *block_info(GuestMemfd *gmem)
+{
+    GuestMemfdBlock *info = g_new0(GuestMemfdBlock, 1);
+
+    info->id = g_strdup(memory_region_name(gmem->block->mr));
+    info->memdev = g_strdup(gmem->id);
+    info->size = gmem->block->used_length;
+    info->flags = flags_list(gmem->flags);
+    info->slots_policy = gmem->slots;
+    info->slots = gmem_slots_query(gmem);
+    info->bound_bytes = covered_bytes(info->slots, true);
+    info->mapped_bytes = covered_bytes(info->slots, false) -
+                         info->bound_bytes;
+    info->shared_bytes = info->size;
+    info->counters = QAPI_CLONE(GuestMemfdCounters, &gmem->counters);
+    return info;
+}
+
+GuestMemfdInfo *qmp_query_guest_memfd(Error **errp)
+{
+    GuestMemfdInfo *info = g_new0(GuestMemfdInfo, 1);
+    GuestMemfdBlockList **tail = &info->blocks;
+    RAMBlock *block;
+
+    info->host = gmem_caps_query();
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH(block) {
+        if (block->gmem) {
+            QAPI_LIST_APPEND(tail, block_info(block->gmem));
+        }
+    }
+    return info;
+}
+
+static void print_block(GString *buf, const GuestMemfdBlock *block)
+{
+    const GuestMemfdCounters *n = block->counters;
+
+    g_string_append_printf(buf, "%s (memdev %s): %" PRIu64 " MiB, slots=%s\n",
+                           block->id, block->memdev, block->size >> 20,
+                           GuestMemfdSlots_str(block->slots_policy));
+    g_string_append(buf, "  flags:");
+    for (GuestMemfdCreateFlagList *f = block->flags; f; f = f->next) {
+        g_string_append_printf(buf, " %s", GuestMemfdCreateFlag_str(f->value));
+    }
+    g_string_append_printf(buf, "\n  bound %" PRIu64 " KiB, mapped %" PRIu64
+                           " KiB, shared %" PRIu64 " KiB, private %" PRIu64
+                           " KiB\n", block->bound_bytes >> 10,
+                           block->mapped_bytes >> 10,
+                           block->shared_bytes >> 10,
+                           block->private_bytes >> 10);
+    g_string_append(buf, "  as  guest address       size (KiB)  offset"
+                         "              kind\n");
+    for (GuestMemfdSlotInfoList *s = block->slots; s; s = s->next) {
+        const GuestMemfdSlotInfo *slot = s->value;
+
+        g_string_append_printf(buf, "  %2" PRId64 "  0x%016" PRIx64
+                               "  %10" PRIu64 "  0x%016" PRIx64 "  %s%s%s\n",
+                               slot->as_id, slot->gpa, slot->size >> 10,
+                               slot->offset, slot->bound ? "bound" : "mapped",
+                               slot->bound ? "" : ": ", slot->bound ? ""
+                               : GuestMemfdWhyMapped_str(slot->why_mapped));
+    }
+    g_string_append_printf(buf, "  slots: %" PRIu64 " bound, %" PRIu64
+                           " unbound, %" PRIu64 " mapped, %" PRIu64
+                           " unmapped, %" PRIu64 " refused; %" PRIu64
+                           " pauses, longest %" PRIu64 " us\n",
+                           n->binds, n->unbinds, n->maps, n->unmaps,
+                           n->refused, n->pauses, n->longest_pause / 1000);
+}
+
+HumanReadableText *qmp_x_query_guest_memfd(Error **errp)
+{
+    g_autoptr(GString) buf = g_string_new("");
+    GuestMemfdInfo *info = qmp_query_guest_memfd(errp);
+
+    if (!info->blocks) {
+        g_string_append(buf, "No guest RAM is a guest_memfd\n");
+    }
+    for (GuestMemfdBlockList *b = info->blocks; b; b = b->next) {
+        print_block(buf, b->value);
+    }
+    g_string_append(buf, info->host ? "The host kernel:\n"
+                                    : "The accelerator is not KVM\n");
+    for (GuestMemfdInterfaceInfoList *h = info->host; h; h = h->next) {
+        g_string_append_printf(buf, "  %-20s %-4s %s\n",
+                               GuestMemfdInterface_str(h->value->name),
+                               h->value->available ? "yes" : "no",
+                               h->value->found_by);
+    }
+    qapi_free_GuestMemfdInfo(info);
+    return human_readable_text_from_str(buf);
+}

@@ -1,0 +1,112 @@
+/*
+ * GuestMemfd: a guest_memfd that is the memory of a RAM block
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <linux/falloc.h>
+#include "qapi/error.h"
+#include "qemu/units.h"
+#include "migration/blocker.h"
+#include "system/ramblock.h"
+#include "gmem/caps.h"
+#include "gmem/gmem.h"
+#include "gmem/uapi.h"
+#include "trace/trace-gmem_system.h"
+
+/* Little is done again when a signal interrupts a step. */
+#define PREALLOC_STEP (256 * MiB)
+
+static unsigned gmem_count;
+
+static bool block_cpr(GuestMemfd *gmem, Error **errp)
+{
+    RAMBlock *block = gmem->block;
+
+    error_setg(&block->cpr_blocker,
+               "memory backend '%s': a guest_memfd belongs to one VM and "
+               "cannot be handed to another process", gmem->id);
+    return migrate_add_blocker_modes(&block->cpr_blocker,
+                                     BIT(MIG_MODE_CPR_TRANSFER) |
+                                     BIT(MIG_MODE_CPR_EXEC), errp) == 0;
+}
+
+bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
+                     const char *id, uint64_t size, GuestMemfdSlots slots,
+                     Error **errp)
+{
+    ERRP_GUARD();
+    uint64_t flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED;
+    GuestMemfd *gmem;
+    int fd;
+
+    fd = gmem_caps_create(size, flags, errp);
+    if (fd < 0) {
+        error_prepend(errp, "memory backend '%s': ", id);
+        return false;
+    }
+    if (!memory_region_init_ram_from_fd(mr, owner, name, size, RAM_SHARED, fd,
+                                        0, errp)) {
+        error_prepend(errp, "memory backend '%s': ", id);
+        close(fd);
+        return false;
+    }
+
+    gmem = g_new0(GuestMemfd, 1);
+    gmem->id = g_strdup(id);
+    gmem->block = mr->ram_block;
+    gmem->fd = fd;
+    gmem->flags = flags;
+    gmem->slots = slots;
+    gmem->block->gmem = gmem;
+    gmem_count++;
+    trace_gmem_ram_create(id, size, flags, fd);
+
+    /* from here on the block owns all of it, and the caller the block */
+    return block_cpr(gmem, errp);
+}
+
+bool gmem_prealloc(GuestMemfd *gmem, Error **errp)
+{
+    uint64_t size = gmem->block->max_length;
+    uint64_t done = 0;
+
+    while (done < size) {
+        uint64_t step = MIN(size - done, PREALLOC_STEP);
+
+        /* a signal ends it early; what it has allocated stays */
+        if (RETRY_ON_EINTR(fallocate(gmem->fd, FALLOC_FL_KEEP_SIZE, done,
+                                     step)) < 0) {
+            error_setg_errno(errp, errno, "prealloc=on: allocating %" PRIu64
+                             " of %" PRIu64 " MiB failed",
+                             (done + step) / MiB, size / MiB);
+            return false;
+        }
+        done += step;
+    }
+    trace_gmem_prealloc(gmem->id, size);
+    return true;
+}
+
+GuestMemfd *gmem_from_region(const MemoryRegion *mr)
+{
+    return mr->ram_block ? mr->ram_block->gmem : NULL;
+}
+
+bool gmem_any(void)
+{
+    return gmem_count > 0;
+}
+
+void gmem_free(GuestMemfd *gmem)
+{
+    if (!gmem) {
+        return;
+    }
+    trace_gmem_free(gmem->id, gmem->fd);
+    migrate_del_blocker(&gmem->block->cpr_blocker);
+    gmem_count--;
+    g_free(gmem->id);
+    g_free(gmem);
+}
