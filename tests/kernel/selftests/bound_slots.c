@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A bound memslot has nothing to do with the VMM's mapping of the file: what
+ * happens to the mapping leaves the guest's translations alone; punching and
+ * closing the file do not.
+ */
+#include "vm.h"
+
+#define SIZE	(16 * PAGE)
+
+#ifndef KVM_GET_STATS_FD
+#error "linux/kvm.h of Linux 5.14 or newer is needed"
+#endif
+
+static struct vm vm;
+
+/* A statistic of the vCPU, by name. */
+static uint64_t stat_of(const char *name)
+{
+	int fd = ioctl(vm.vcpu[0].fd, KVM_GET_STATS_FD, NULL);
+	struct kvm_stats_header head;
+	uint64_t value = ~0ull;
+
+	if (fd < 0 || pread(fd, &head, sizeof(head), 0) != sizeof(head)) {
+		fatal("vCPU statistics");
+	}
+	for (uint32_t i = 0; i < head.num_desc; i++) {
+		size_t size = sizeof(struct kvm_stats_desc) + head.name_size;
+		struct kvm_stats_desc *desc = malloc(size);
+
+		if (pread(fd, desc, size, head.desc_offset + i * size) > 0 &&
+		    !strcmp((char *)(desc + 1), name)) {
+			pread(fd, &value, sizeof(value),
+			      head.data_offset + desc->offset);
+		}
+		free(desc);
+	}
+	close(fd);
+	return value;
+}
+
+/* The guest reads its first page; how many pages had to be mapped for that? */
+static uint64_t faults_of_read(void)
+{
+	uint64_t before = stat_of("pf_fixed");
+	uint32_t value;
+
+	if (vcpu_read(&vm.vcpu[0], MEM_GPA, &value)) {
+		return ~0ull;
+	}
+	return stat_of("pf_fixed") - before;
+}
+
+static void disturb(uint8_t **map, int fd, int how)
+{
+	switch (how) {
+	case 0:
+		mprotect(*map, SIZE, PROT_NONE);
+		break;
+	case 1:
+		mprotect(*map, SIZE, PROT_READ | PROT_WRITE);
+		(*map)[0] = 1;
+		madvise(*map, SIZE, MADV_DONTNEED);
+		break;
+	case 2:
+		(*map)[0] = 1;
+		if (mmap(*map, SIZE, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
+			fatal("mmap over the mapping");
+		}
+		break;
+	case 3:
+		(*map)[0] = 1;
+		munmap(*map, SIZE);
+		break;
+	}
+}
+
+static void test(const char *kind, uint32_t flags, uint64_t want)
+{
+	static const char *const name[] = {
+		"mprotect", "MADV_DONTNEED", "mmap over it", "munmap",
+	};
+	int fd = gmem_create(&vm, SIZE, GM_FLAG_MMAP | GM_FLAG_INIT_SHARED);
+	uint8_t *map = gmem_map(fd, SIZE);
+	char text[80];
+	uint32_t value;
+
+	if (set_region(&vm, 1, flags, MEM_GPA, SIZE, map, fd, 0, NULL)) {
+		fatal("slot");
+	}
+	map[0] = 1;
+	ok(faults_of_read() > 0 && faults_of_read() == 0,
+	   "%s slot: the first read faults, the second does not", kind);
+	for (int how = 0; how < 4; how++) {
+		disturb(&map, fd, how);
+		if (!want) {
+			snprintf(text, sizeof(text),
+				 "%s slot: no fault after %s", kind,
+				 name[how]);
+			ok_eq(faults_of_read(), 0, text);
+		} else if (how == 1 || how == 2) {
+			ok(faults_of_read() > 0, "%s slot: a fault after %s",
+			   kind, name[how]);
+		}
+	}
+	if (!want) {
+		punch(fd, 0, PAGE);
+		ok(faults_of_read() > 0, "%s slot: a fault after a punch",
+		   kind);
+		ok(!vcpu_read(&vm.vcpu[0], MEM_GPA, &value) && value == 0,
+		   "%s slot: the punched page is zero", kind);
+		close(fd);
+		ok_errno(vcpu_read(&vm.vcpu[0], MEM_GPA, &value), EFAULT,
+			 "bound slot: no access after the file is closed");
+	} else {
+		close(fd);
+	}
+	set_region(&vm, 1, 0, MEM_GPA, 0, NULL, 0, 0, NULL);
+}
+
+/* The host maps, touches and unmaps while the guest counts in the file. */
+static int stop;
+
+static void *churn(void *arg)
+{
+	int fd = *(int *)arg;
+
+	while (!__atomic_load_n(&stop, __ATOMIC_ACQUIRE)) {
+		volatile uint8_t *p = gmem_map(fd, SIZE);
+
+		(void)*p;
+		munmap((void *)p, SIZE);
+	}
+	return NULL;
+}
+
+static void test_race(void)
+{
+	int fd = gmem_create(&vm, SIZE, GM_FLAG_MMAP | GM_FLAG_INIT_SHARED);
+	uint32_t *map = gmem_map(fd, SIZE);
+	struct kvm_regs regs;
+	unsigned long sweeps = 0, wrong = 0;
+	double end = now() + 2;
+	pthread_t thread;
+
+	if (set_region(&vm, 1, GM_MEM_GUEST_MEMFD, MEM_GPA, SIZE, map, fd, 0,
+		       NULL)) {
+		fatal("slot");
+	}
+	pthread_create(&thread, NULL, churn, &fd);
+	while (now() < end) {
+		regs = (struct kvm_regs){ .rbx = MEM_GPA,
+					  .rcx = MEM_GPA + SIZE };
+		wrong += !!vcpu_exec(&vm.vcpu[0], CODE_SWEEP, &regs);
+		sweeps++;
+	}
+	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	for (unsigned long i = 0; i < SIZE; i += PAGE) {
+		wrong += map[i / 4] != sweeps;
+	}
+	ok_eq(wrong, 0, "mapping and unmapping under a running guest");
+	set_region(&vm, 1, 0, MEM_GPA, 0, NULL, 0, 0, NULL);
+	munmap(map, SIZE);
+	close(fd);
+}
+
+int main(void)
+{
+	vm_init(&vm, 0, 1);
+	if (!(vm_cap(&vm, GM_CAP_GMEM_FLAGS) & GM_FLAG_INIT_SHARED)) {
+		skip_all("this kernel has no guest_memfd that can be mapped");
+	}
+	test("bound", GM_MEM_GUEST_MEMFD, 0);
+	test("ordinary", 0, 1);
+	test_race();
+	vm_free(&vm);
+	return tap_done();
+}

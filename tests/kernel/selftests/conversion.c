@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * In-place conversion: KVM_SET_MEMORY_ATTRIBUTES2 on a guest_memfd of a
+ * software-protected VM, and where it is refused.
+ */
+#include "uffd.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/uio.h>
+
+#define PAGES	16ul
+#define SIZE	(PAGES * PAGE)
+#define SHARED	(GM_FLAG_MMAP | GM_FLAG_INIT_SHARED)
+#define PARAM	"/sys/module/kvm/parameters/gmem_in_place_conversion"
+
+static struct vm vm;
+static sigjmp_buf after_fault;
+
+static void on_sigbus(int sig)
+{
+	(void)sig;
+	siglongjmp(after_fault, 1);
+}
+
+/* The byte, or -1 if reading it raises SIGBUS. */
+static int peek(volatile uint8_t *p)
+{
+	if (sigsetjmp(after_fault, 1)) {
+		return -1;
+	}
+	return *p;
+}
+
+static void set_param(const char *value)
+{
+	int fd = open(PARAM, O_WRONLY);
+
+	if (fd < 0 || write(fd, value, 1) != 1) {
+		fatal(PARAM);
+	}
+	close(fd);
+}
+
+static int set_attributes(int fd, uint64_t offset, uint64_t size,
+			  uint64_t attributes, uint64_t *error_offset)
+{
+	struct gm_attributes2 arg = {
+		.offset = offset, .size = size, .attributes = attributes,
+		.error_offset = ~0ull,
+	};
+	int ret = ioctl(fd, GM_SET_ATTRIBUTES2, &arg);
+
+	if (error_offset) {
+		*error_offset = arg.error_offset;
+	}
+	return ret;
+}
+
+static int to_private(int fd, unsigned long page, unsigned long pages)
+{
+	return set_attributes(fd, page * PAGE, pages * PAGE, GM_ATTR_PRIVATE,
+			      NULL);
+}
+
+static int to_shared(int fd, unsigned long page, unsigned long pages)
+{
+	return set_attributes(fd, page * PAGE, pages * PAGE, 0, NULL);
+}
+
+static int new_file(uint64_t flags)
+{
+	int fd = gmem_create(&vm, SIZE, flags);
+
+	if (fd < 0) {
+		fatal("guest_memfd with flags %#lx", (unsigned long)flags);
+	}
+	return fd;
+}
+
+static int bind(int fd, void *map)
+{
+	return set_region(&vm, 1, GM_MEM_GUEST_MEMFD, MEM_GPA, SIZE, map, fd,
+			  0, NULL);
+}
+
+static void unbind(void)
+{
+	set_region(&vm, 1, 0, MEM_GPA, 0, NULL, 0, 0, NULL);
+}
+
+/* The parameter decides for the VMs created after it was set. */
+static void test_off(void)
+{
+	struct gm_attributes attrs = { .address = MEM_GPA, .size = SIZE,
+				       .attributes = GM_ATTR_PRIVATE };
+	int fd;
+
+	set_param("N");
+	vm_init(&vm, GM_SW_PROTECTED_VM, 0);
+	set_param("Y");
+	fd = new_file(GM_FLAG_MMAP);
+	ok_errno(set_attributes(fd, 0, 0, 0, NULL), ENOTTY,
+		 "off: the ioctl is not there");
+	ok_eq(vm_cap(&vm, GM_CAP_ATTRIBUTES), GM_ATTR_PRIVATE,
+	      "off: the VM has attributes");
+	ok_call(ioctl(vm.fd, GM_SET_ATTRIBUTES, &attrs),
+		"off: and can set them");
+	ok_errno(gmem_create(&vm, SIZE, SHARED), EINVAL,
+		 "off: INIT_SHARED in a VM with private memory");
+	close(fd);
+	vm_free(&vm);
+}
+
+static void test_default_vm(void)
+{
+	int fd;
+
+	vm_init(&vm, 0, 0);
+	fd = new_file(SHARED);
+	ok_errno(set_attributes(fd, 0, 0, 0, NULL), EINVAL,
+		 "default VM: the ioctl is there, size 0");
+	ok_errno(to_private(fd, 0, 1), EINVAL, "default VM: to private");
+	ok_errno(to_shared(fd, 0, 1), EINVAL, "default VM: to shared");
+	close(fd);
+	vm_free(&vm);
+}
+
+static void test_refused(void)
+{
+	struct gm_attributes attrs = { .address = MEM_GPA, .size = SIZE,
+				       .attributes = GM_ATTR_PRIVATE };
+	struct gm_attributes2 arg = { .size = PAGE };
+	int fd = new_file(SHARED);
+
+	ok_eq(vm_cap(&vm, GM_CAP_ATTRIBUTES), 0, "the VM has no attributes");
+	ok_eq(vm_cap(&vm, GM_CAP_GMEM_FLAGS) & SHARED, SHARED,
+	      "INIT_SHARED is offered");
+	ok_errno(ioctl(vm.fd, GM_SET_ATTRIBUTES, &attrs), EINVAL,
+		 "attributes of the VM");
+	ok_errno(set_attributes(fd, 0, 0, 0, NULL), EINVAL, "size 0");
+	ok_errno(set_attributes(fd, 1, PAGE, 0, NULL), EINVAL,
+		 "unaligned offset");
+	ok_errno(set_attributes(fd, 0, PAGE + 1, 0, NULL), EINVAL,
+		 "unaligned size");
+	ok_errno(set_attributes(fd, 0, SIZE + PAGE, 0, NULL), EINVAL,
+		 "past the end");
+	ok_errno(set_attributes(fd, SIZE, PAGE, 0, NULL), EINVAL,
+		 "at the end");
+	ok_errno(set_attributes(fd, -PAGE, 2 * PAGE, 0, NULL), EINVAL,
+		 "wrapping around");
+	ok_errno(set_attributes(fd, 0, PAGE, 1, NULL), EINVAL,
+		 "an unknown attribute");
+	arg.flags = 1;
+	ok_errno(ioctl(fd, GM_SET_ATTRIBUTES2, &arg), EINVAL, "flags");
+	arg.flags = 0;
+	arg.reserved[10] = 1;
+	ok_errno(ioctl(fd, GM_SET_ATTRIBUTES2, &arg), EINVAL, "reserved");
+	ok_errno(ioctl(fd, GM_SET_ATTRIBUTES2, NULL), EFAULT, "bad pointer");
+	ok_errno(ioctl(fd, KVM_CREATE_VCPU, 0), ENOTTY, "another ioctl");
+	close(fd);
+}
+
+static void test_convert(void)
+{
+	int fd = new_file(SHARED);
+	uint8_t *p = gmem_map(fd, SIZE);
+	uint32_t value = 0;
+
+	if (bind(fd, p)) {
+		fatal("bound slot");
+	}
+	for (unsigned long i = 0; i < PAGES; i++) {
+		p[i * PAGE] = i + 1;
+	}
+	ok_call(to_private(fd, 1, 2), "two pages to private");
+	ok(peek(p) == 1 && peek(p + 3 * PAGE) == 4, "the others stay shared");
+	ok(peek(p + PAGE) < 0 && peek(p + 2 * PAGE) < 0,
+	   "the host gets SIGBUS at private pages");
+	ok(!vcpu_read(&vm.vcpu[0], MEM_GPA + PAGE, &value) && value == 2,
+	   "the guest reads the content");
+	ok(!vcpu_write(&vm.vcpu[0], MEM_GPA + PAGE, 77), "and writes");
+	ok_call(to_private(fd, 1, 2), "no-op");
+	ok_call(to_private(fd, 0, 4), "a range private in part");
+	ok_call(to_shared(fd, 0, 4), "back to shared");
+	ok(peek(p) == 1 && peek(p + PAGE) == 77 && peek(p + 3 * PAGE) == 4,
+	   "the host sees the content and what the guest wrote");
+	ok(!vcpu_read(&vm.vcpu[0], MEM_GPA + PAGE, &value) && value == 77,
+	   "so does the guest");
+
+	to_private(fd, 5, 1);
+	punch(fd, 5 * PAGE, PAGE);
+	ok(peek(p + 5 * PAGE) < 0, "a punched page is still private");
+	ok(!vcpu_read(&vm.vcpu[0], MEM_GPA + 5 * PAGE, &value) && !value,
+	   "and zero to the guest");
+	punch(fd, 6 * PAGE, PAGE);
+	ok_call(to_private(fd, 6, 1), "a page that does not exist to private");
+	ok(peek(p + 6 * PAGE) < 0, "is private when it comes");
+	ok_call(to_shared(fd, 0, PAGES), "everything to shared");
+	unbind();
+	munmap(p, SIZE);
+	close(fd);
+}
+
+static void test_init_private(void)
+{
+	int fd = new_file(GM_FLAG_MMAP);
+	uint8_t *p = gmem_map(fd, SIZE);
+
+	ok(peek(p) < 0, "without INIT_SHARED all is private");
+	ok_call(to_shared(fd, 0, 1), "to shared");
+	ok(peek(p) == 0 && peek(p + PAGE) < 0, "one page is shared, zero");
+	munmap(p, SIZE);
+	close(fd);
+}
+
+static int is_mapped(void *p)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+	uint64_t entry = 0;
+
+	if (fd < 0 || pread(fd, &entry, 8, (uintptr_t)p / PAGE * 8) != 8) {
+		fatal("pagemap");
+	}
+	close(fd);
+	return entry >> 63;
+}
+
+/* Somebody holds a page: a pipe, whose buffers are references. */
+static void test_held(void)
+{
+	int fd = new_file(SHARED), fds[2];
+	uint8_t *p = gmem_map(fd, SIZE);
+	struct iovec held = { p + 3 * PAGE, PAGE };
+	uint8_t byte[PAGE];
+	uint64_t at = 0;
+
+	memset(p, 5, SIZE);
+	if (pipe(fds) || vmsplice(fds[1], &held, 1, 0) != (long)PAGE) {
+		fatal("vmsplice");
+	}
+	ok_errno(set_attributes(fd, PAGE, 4 * PAGE, GM_ATTR_PRIVATE, &at),
+		 EAGAIN, "a held page to private");
+	ok_eq(at, 3 * PAGE, "error_offset names it");
+	ok(!is_mapped(p + PAGE) && !is_mapped(p + 3 * PAGE),
+	   "host mappings of the range are gone");
+	ok(is_mapped(p) && is_mapped(p + 5 * PAGE), "others are not");
+	ok(peek(p + PAGE) == 5 && peek(p + 3 * PAGE) == 5,
+	   "attributes are unchanged");
+	ok_call(to_private(fd, 1, 2), "pages before it can be converted");
+	ok_call(to_shared(fd, 1, 4), "to shared never waits");
+	ok_call(to_shared(fd, 3, 1), "a no-op does not wait either");
+	if (read(fds[0], byte, PAGE) != (long)PAGE) {
+		fatal("pipe");
+	}
+	ok_call(to_private(fd, 3, 1), "released, it can be converted");
+	close(fds[0]);
+	close(fds[1]);
+	munmap(p, SIZE);
+	close(fd);
+}
+
+static void test_userfaultfd(void)
+{
+	static uint8_t page[PAGE];
+	int fd = new_file(SHARED), uffd = uffd_open(0);
+	uint8_t *p = gmem_map(fd, SIZE);
+
+	if (uffd_register(uffd, p, SIZE, UFFDIO_REGISTER_MODE_MISSING |
+			  UFFDIO_REGISTER_MODE_MINOR, NULL)) {
+		skip("userfaultfd and private pages", "it cannot be armed");
+		return;
+	}
+	ok_call(uffd_copy(uffd, p, page, PAGE), "UFFDIO_COPY");
+	ok_call(to_private(fd, 0, 2), "to private");
+	ok_errno(uffd_copy(uffd, p + PAGE, page, PAGE), EFAULT,
+		 "UFFDIO_COPY to a private page");
+	ok_errno(uffd_continue(uffd, p, PAGE), EFAULT,
+		 "UFFDIO_CONTINUE of a private page");
+	ok(peek(p) < 0, "a private page is SIGBUS, not an event");
+	munmap(p, SIZE);
+	close(uffd);
+	close(fd);
+}
+
+/* Guests count, the host reads, and pages are converted under both. */
+static int stop, race_fd;
+
+static void *race_guest(void *arg)
+{
+	struct vcpu *vcpu = arg;
+	unsigned long sweeps = 0;
+
+	while (!__atomic_load_n(&stop, __ATOMIC_ACQUIRE)) {
+		struct kvm_regs regs = { .rbx = MEM_GPA,
+					 .rcx = MEM_GPA + SIZE };
+		int code = CODE_SWEEP;
+
+		/* A fault that lost a race with a conversion is repeated. */
+		while (vcpu_exec(vcpu, code, &regs)) {
+			if (errno != EFAULT || !vcpu_fault(vcpu)) {
+				return (void *)~0ul;
+			}
+			ioctl(vcpu->fd, KVM_GET_REGS, &regs);
+			code = regs.rip - CODE_GPA;
+		}
+		sweeps++;
+	}
+	return (void *)sweeps;
+}
+
+static void *race_convert(void *arg)
+{
+	unsigned int seed = 3;
+	unsigned long wrong = 0, again = 0;
+
+	while (!__atomic_load_n(&stop, __ATOMIC_ACQUIRE)) {
+		unsigned long page = rand_r(&seed) % PAGES;
+		unsigned long pages = 1 + rand_r(&seed) % (PAGES - page);
+		int private = rand_r(&seed) & 1;
+
+		if (set_attributes(race_fd, page * PAGE, pages * PAGE,
+				   private ? GM_ATTR_PRIVATE : 0, NULL)) {
+			again += errno == EAGAIN;
+			wrong += errno != EAGAIN || !private;
+		}
+	}
+	*(unsigned long *)arg = again;
+	return (void *)wrong;
+}
+
+static void test_race(void)
+{
+	pthread_t thread[3];
+	unsigned long sweeps = 0, reads = 0, again, wrong = 0;
+	double end = now() + 3;
+	unsigned int seed = 4;
+	uint8_t *p;
+	void *ret;
+
+	race_fd = new_file(SHARED);
+	p = gmem_map(race_fd, SIZE);
+	if (bind(race_fd, p)) {
+		fatal("bound slot");
+	}
+	pthread_create(&thread[0], NULL, race_guest, &vm.vcpu[0]);
+	pthread_create(&thread[1], NULL, race_guest, &vm.vcpu[1]);
+	pthread_create(&thread[2], NULL, race_convert, &again);
+	while (now() < end) {
+		reads += peek(p + rand_r(&seed) % PAGES * PAGE) >= 0;
+	}
+	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
+	for (int i = 0; i < 2; i++) {
+		pthread_join(thread[i], &ret);
+		wrong += (long)ret < 0;
+		sweeps += (unsigned long)ret;
+	}
+	pthread_join(thread[2], &ret);
+	wrong += (unsigned long)ret;
+	printf("# %lu sweeps, %lu reads, EAGAIN %lu times\n", sweeps, reads,
+	       again);
+	wrong += !!to_shared(race_fd, 0, PAGES);
+	for (unsigned long i = 0; i < PAGES; i++) {
+		wrong += *(uint32_t *)(p + i * PAGE) != sweeps;
+	}
+	ok_eq(wrong, 0, "conversions under guests and host: nothing is lost");
+	unbind();
+	munmap(p, SIZE);
+	close(race_fd);
+}
+
+int main(void)
+{
+	int kvm = gm_open_kvm();
+	int types = ioctl(kvm, KVM_CHECK_EXTENSION, GM_CAP_VM_TYPES);
+
+	if (access(PARAM, W_OK)) {
+		skip_all("no parameter gmem_in_place_conversion of kvm");
+	}
+	if (types <= 0 || !(types & 1 << GM_SW_PROTECTED_VM)) {
+		skip_all("no software-protected VMs");
+	}
+	close(kvm);
+	signal(SIGBUS, on_sigbus);
+	test_off();
+	test_default_vm();
+	vm_init(&vm, GM_SW_PROTECTED_VM, 2);
+	test_refused();
+	test_convert();
+	test_init_private();
+	test_held();
+	test_userfaultfd();
+	test_race();
+	vm_free(&vm);
+	set_param("N");
+	return tap_done();
+}

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Our selftests of the host kernel's interfaces, run on the emulated host.
+
+GMEM_SELFTESTS names the folder they are built in; each speaks TAP.
+"""
+import os
+import re
+import subprocess
+
+import pytest
+
+FOLDER = os.environ.get('GMEM_SELFTESTS', '')
+PROGRAMS = sorted(os.listdir(FOLDER)) if FOLDER else []
+
+
+def test_there_are_programs_to_run():
+    assert PROGRAMS, 'GMEM_SELFTESTS names no folder with programs'
+
+
+@pytest.mark.parametrize('program', PROGRAMS)
+def test_selftest(program):
+    run = subprocess.run([os.path.join(FOLDER, program)], text=True,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                         timeout=600, check=False)
+    print(run.stdout)
+    if run.stdout.startswith('1..0 # SKIP'):
+        pytest.skip(run.stdout.splitlines()[0])
+    assert not re.findall(r'^not ok .*', run.stdout, re.MULTILINE)
+    assert run.returncode == 0
+    assert re.search(r'^ok ', run.stdout, re.MULTILINE)
