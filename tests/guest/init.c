@@ -1,0 +1,181 @@
+/*
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The guest's only program: fills most of its memory with a pattern, reads it
+ * back, says so in one line, and does what the kernel's command line wants.
+ *
+ *   gmem.fill=PERCENT   how much of MemAvailable (default 90)
+ *   gmem.then=WHAT      poweroff (default), reboot, idle, or loop: read it all
+ *                       back again and again, with a line for each pass
+ *
+ * Every word holds its own address mixed with a per-boot seed, so a page that
+ * is lost, stale or in two places does not go unseen.  A processor reads what
+ * its neighbour has written.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_CPUS 64
+#define MIB (1UL << 20)
+
+typedef struct Chunk {
+    uint64_t *words;
+    size_t nr_words;
+    int cpu;
+    bool writes;
+    bool intact;
+} Chunk;
+
+static uint64_t seed;
+static int nr_cpus;
+static Chunk chunks[MAX_CPUS];
+
+static uint64_t pattern(const uint64_t *word)
+{
+    return ((uintptr_t)word ^ seed) * 0x9e3779b97f4a7c15ULL;
+}
+
+static void *fill_or_verify(void *opaque)
+{
+    Chunk *chunk = opaque;
+    uint64_t *end = chunk->words + chunk->nr_words;
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    CPU_SET(chunk->cpu, &set);
+    sched_setaffinity(0, sizeof(set), &set);
+    for (uint64_t *word = chunk->words; word < end; word++) {
+        if (chunk->writes) {
+            *word = pattern(word);
+        } else if (*word != pattern(word)) {
+            printf("gmem-guest: CORRUPT: %p holds %016lx, not %016lx\n",
+                   (void *)word, *word, pattern(word));
+            chunk->intact = false;
+            break;
+        }
+    }
+    return NULL;
+}
+
+/* One thread a processor; true if nothing was found wrong. */
+static bool on_all_cpus(bool writes)
+{
+    pthread_t threads[MAX_CPUS];
+    bool intact = true;
+
+    for (int i = 0; i < nr_cpus; i++) {
+        chunks[i].cpu = writes ? i : (i + 1) % nr_cpus;
+        chunks[i].writes = writes;
+        chunks[i].intact = true;
+        if (pthread_create(&threads[i], NULL, fill_or_verify, &chunks[i])) {
+            printf("gmem-guest: FAILED: no thread\n");
+            return false;
+        }
+    }
+    for (int i = 0; i < nr_cpus; i++) {
+        pthread_join(threads[i], NULL);
+        intact &= chunks[i].intact;
+    }
+    return intact;
+}
+
+/* What stands after "key" in a file of /proc, up to a blank; "" if nothing */
+static const char *value_in(const char *path, const char *key)
+{
+    static char text[8192];
+    int fd = open(path, O_RDONLY);
+    ssize_t len = read(fd, text, sizeof(text) - 1);
+    char *at;
+
+    close(fd);
+    text[len > 0 ? len : 0] = '\0';
+    at = strstr(text, key);
+    if (!at) {
+        return "";
+    }
+    at += strlen(key);
+    at += strspn(at, " ");
+    at[strcspn(at, " \n")] = '\0';
+    return at;
+}
+
+static bool allocate(size_t size)
+{
+    size_t share = size / nr_cpus & ~(2 * MIB - 1);
+    char *all = mmap(NULL, share * nr_cpus + 2 * MIB, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (all == MAP_FAILED || !share) {
+        printf("gmem-guest: FAILED: no memory\n");
+        return false;
+    }
+    all += -(uintptr_t)all & (2 * MIB - 1);
+    madvise(all, share * nr_cpus, MADV_HUGEPAGE);
+    for (int i = 0; i < nr_cpus; i++) {
+        chunks[i].words = (uint64_t *)(all + i * share);
+        chunks[i].nr_words = share / sizeof(uint64_t);
+    }
+    return true;
+}
+
+static void finish(const char *then)
+{
+    if (!strcmp(then, "reboot")) {
+        reboot(RB_AUTOBOOT);
+    } else if (strcmp(then, "idle") && strcmp(then, "loop")) {
+        reboot(RB_POWER_OFF);
+    }
+    for (unsigned long pass = 2; !strcmp(then, "loop"); pass++) {
+        if (!on_all_cpus(false)) {
+            break;
+        }
+        printf("gmem-guest: pass %lu\n", pass);
+    }
+    for (;;) {
+        pause();
+    }
+}
+
+int main(void)
+{
+    unsigned long percent;
+    unsigned long available_kib, total_kib;
+    size_t size;
+    struct timespec now;
+
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    mkdir("/proc", 0755);
+    mount("proc", "/proc", "proc", 0, NULL);
+    clock_gettime(CLOCK_REALTIME, &now);
+    seed = now.tv_sec * 1000000000ULL + now.tv_nsec;
+    nr_cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    nr_cpus = nr_cpus > MAX_CPUS ? MAX_CPUS : nr_cpus;
+    total_kib = strtoul(value_in("/proc/meminfo", "MemTotal:"), NULL, 0);
+    available_kib = strtoul(value_in("/proc/meminfo", "MemAvailable:"),
+                            NULL, 0);
+    percent = strtoul(value_in("/proc/cmdline", "gmem.fill="), NULL, 0) ?: 90;
+    size = available_kib / 100 * percent * 1024;
+    printf("gmem-guest: user space, %lu MiB, %d cpus\n",
+           total_kib / 1024, nr_cpus);
+
+    if (allocate(size) && on_all_cpus(true) && on_all_cpus(false)) {
+        printf("gmem-guest: verified %lu MiB of %lu MiB, %d cpus\n",
+               chunks[0].nr_words * sizeof(uint64_t) * nr_cpus / MIB,
+               total_kib / 1024, nr_cpus);
+    }
+    finish(value_in("/proc/cmdline", "gmem.then="));
+    return 0;
+}

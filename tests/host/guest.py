@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest of the emulated host: QEMU with KVM, its console, its QMP."""
+import os
+import re
+import sys
+import time
+
+TOP = os.path.realpath(os.path.join(os.path.dirname(__file__), '../..'))
+sys.path.insert(0, os.path.join(TOP, 'upstream/python'))
+
+# pylint: disable=wrong-import-position
+from qemu.machine import QEMUMachine  # noqa: E402
+
+MIB = 1 << 20
+QEMU = os.environ.get('GMEM_QEMU',
+                      os.path.join(TOP, 'build/qemu-system-x86_64'))
+
+
+class GuestError(Exception):
+    """The guest said it failed, or did not say what was awaited."""
+
+
+class Guest(QEMUMachine):
+    """A Linux that verifies its memory (tests/guest), started at once."""
+
+    def __init__(self, *args, machine, mem='256M', cpus=1, then='idle',
+                 fill=90):
+        super().__init__(QEMU, base_temp_dir='/tmp', qmp_timer=60)
+        self.set_machine(machine)
+        self._console_path = os.path.join(self.temp_dir, 'console')
+        self._last_console = ''
+        self._seen = 0
+        self._args += [
+            '-nodefaults', '-no-user-config', '-accel', 'kvm',
+            '-cpu', 'qemu64,-svm', '-m', mem, '-smp', str(cpus),
+            '-serial', f'file:{self._console_path}',
+            '-kernel', os.environ['GMEM_KERNEL'],
+            '-initrd', os.environ['GMEM_GUEST'],
+            '-append', f'console=ttyS0 quiet panic=-1 '
+                       f'gmem.then={then} gmem.fill={fill}',
+            *args]
+        self.launch()
+
+    def console(self):
+        with open(self._console_path, errors='replace') as console:
+            return console.read()
+
+    def wait_for(self, pattern, timeout=180):
+        """The next match of pattern on the console, past the last one."""
+        end = time.monotonic() + timeout
+        while True:
+            running = self.is_running()
+            text = self.console()
+            match = re.compile(pattern).search(text, self._seen)
+            if match:
+                self._seen = match.end()
+                return match
+            if re.search('gmem-guest: (CORRUPT|FAILED)|Kernel panic', text):
+                raise GuestError('the guest failed')
+            if not running:
+                raise GuestError(f'QEMU ended with {self.exitcode()}')
+            if time.monotonic() > end:
+                raise GuestError(f"no '{pattern}' in {timeout} s")
+            time.sleep(0.05)
+
+    def wait_pass(self, timeout=180):
+        """A guest with then='loop' has read all its memory back, from now"""
+        self._seen = len(self.console())
+        for _ in range(2):
+            self.wait_for(r'pass \d+\n', timeout)
+
+    def wait_verified(self, timeout=180):
+        """(verified, whole) memory in MiB, of the next pass that is told"""
+        match = self.wait_for(r'verified (\d+) MiB of (\d+) MiB, (\d+) cpus',
+                              timeout)
+        return int(match[1]), int(match[2])
+
+    def blocks(self):
+        return self.cmd('query-guest-memfd')['blocks']
+
+    def block(self):
+        """The only block of a guest that has one backend"""
+        blocks = self.blocks()
+        assert len(blocks) == 1
+        return blocks[0]
+
+    def report(self):
+        """For a failed test: what QEMU and the guest had to say"""
+        return (f'--- {" ".join(self._qemu_full_args)}\n'
+                f'--- QEMU:\n{self.get_log() or ""}'
+                f'--- console:\n{self._last_console}')
+
+    def end(self):
+        self._last_console = self.console() \
+            if os.path.exists(self._console_path) else ''
+        self.shutdown(hard=True)
