@@ -10,12 +10,15 @@
  *
  * Every word holds its own address mixed with a per-boot seed, so a page that
  * is lost, stale or in two places does not go unseen.  A processor reads what
- * its neighbour has written.
+ * its neighbour has written.  The guest-physical address of one of the words
+ * is told, for a host that wants to hurt it; a machine check that the kernel
+ * passes on to us is told, too, and followed by a reset.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -131,6 +134,25 @@ static bool allocate(size_t size)
     return true;
 }
 
+static unsigned long guest_physical(const void *address)
+{
+    unsigned long page_size = sysconf(_SC_PAGESIZE);
+    uint64_t entry = 0;
+    int fd = open("/proc/self/pagemap", O_RDONLY);
+
+    pread(fd, &entry, sizeof(entry),
+          (uintptr_t)address / page_size * sizeof(entry));
+    close(fd);
+    return (entry & ((1ULL << 55) - 1)) * page_size +
+           (uintptr_t)address % page_size;
+}
+
+static void tell_machine_check(int sig, siginfo_t *info, void *context)
+{
+    printf("gmem-guest: SIGBUS, code %d\n", info->si_code);
+    reboot(RB_AUTOBOOT);
+}
+
 static void finish(const char *then)
 {
     if (!strcmp(then, "reboot")) {
@@ -155,7 +177,12 @@ int main(void)
     unsigned long available_kib, total_kib;
     size_t size;
     struct timespec now;
+    struct sigaction action = {
+        .sa_sigaction = tell_machine_check,
+        .sa_flags = SA_SIGINFO,
+    };
 
+    sigaction(SIGBUS, &action, NULL);
     setvbuf(stdout, NULL, _IOLBF, 0);
     mkdir("/proc", 0755);
     mount("proc", "/proc", "proc", 0, NULL);
@@ -175,6 +202,8 @@ int main(void)
         printf("gmem-guest: verified %lu MiB of %lu MiB, %d cpus\n",
                chunks[0].nr_words * sizeof(uint64_t) * nr_cpus / MIB,
                total_kib / 1024, nr_cpus);
+        printf("gmem-guest: a word is at 0x%lx\n",
+               guest_physical(chunks[0].words));
     }
     finish(value_in("/proc/cmdline", "gmem.then="));
     return 0;

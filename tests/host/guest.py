@@ -29,6 +29,7 @@ class Guest(QEMUMachine):
         self.set_machine(machine)
         self._console_path = os.path.join(self.temp_dir, 'console')
         self._last_console = ''
+        self._whereabouts = ''
         self._seen = 0
         self._args += [
             '-nodefaults', '-no-user-config', '-accel', 'kvm',
@@ -60,7 +61,9 @@ class Guest(QEMUMachine):
             if not running:
                 raise GuestError(f'QEMU ended with {self.exitcode()}')
             if time.monotonic() > end:
-                raise GuestError(f"no '{pattern}' in {timeout} s")
+                self._note_where_it_is()
+                raise GuestError(f"no '{pattern}' in {timeout} s after "
+                                 f"'{text[self._seen:].strip()[-80:]}'")
             time.sleep(0.05)
 
     def wait_pass(self, timeout=180):
@@ -84,11 +87,19 @@ class Guest(QEMUMachine):
         assert len(blocks) == 1
         return blocks[0]
 
+    def _note_where_it_is(self):
+        """For the report: what the processors of a guest that hangs do"""
+        for command in ['info status', 'info registers -a'] * 2:
+            self._whereabouts += self.cmd('human-monitor-command', **{
+                'command-line': command})
+            time.sleep(0.5)
+
     def report(self):
         """For a failed test: what QEMU and the guest had to say"""
         return (f'--- {" ".join(self._qemu_full_args)}\n'
                 f'--- QEMU:\n{self.get_log() or ""}'
-                f'--- console:\n{self._last_console}')
+                f'--- console:\n{self._last_console}'
+                f'--- {self._whereabouts}')
 
     def end(self):
         self._last_console = self.console() \

@@ -1,0 +1,81 @@
+/*
+ * What a vCPU does when KVM cannot give it a page of a guest_memfd
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/qapi-events-gmem.h"
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "system/address-spaces.h"
+#include "system/kvm.h"
+#include "system/memory.h"
+#include "system/ramblock.h"
+#include "system/runstate.h"
+#include "gmem/gmem.h"
+#include "gmem/run.h"
+#include "trace/trace-gmem_accel_kvm.h"
+
+/* The page of a guest_memfd that KVM could not give, or NULL */
+static GuestMemfd *missing_page(const struct kvm_run *run, uint64_t *offset)
+{
+    GuestMemfd *gmem = NULL;
+    MemoryRegionSection section;
+
+    if (run->exit_reason != KVM_EXIT_MEMORY_FAULT) {
+        return NULL;
+    }
+    section = memory_region_find(get_system_memory(), run->memory_fault.gpa,
+                                 1);
+    if (section.mr) {
+        gmem = gmem_from_region(section.mr);
+        *offset = section.offset_within_region;
+        memory_region_unref(section.mr);
+    }
+    return gmem;
+}
+
+static bool inject_machine_check(CPUState *cpu, const struct kvm_run *run)
+{
+#ifdef KVM_HAVE_MCE_INJECTION
+    uint64_t offset;
+    GuestMemfd *gmem = missing_page(run, &offset);
+
+    if (gmem) {
+        kvm_arch_on_sigbus_vcpu(cpu, BUS_MCEERR_AR,
+                                gmem->block->host + offset);
+        return true;
+    }
+#endif
+    return false;
+}
+
+static bool stop_until_there_is_memory(const struct kvm_run *run)
+{
+    uint64_t offset = 0;
+    GuestMemfd *gmem = missing_page(run, &offset);
+    g_autofree char *who = gmem
+        ? g_strdup_printf("memory backend '%s'", gmem->id) : g_strdup("KVM");
+
+    if (!gmem_any()) {
+        return false;
+    }
+    error_report("%s: the host has no memory for a page of the guest; the VM "
+                 "is stopped, continue it when there is memory again", who);
+    qapi_event_send_guest_memfd_no_memory(gmem ? gmem->id : NULL, !!gmem,
+                                          offset);
+    vm_stop(RUN_STATE_IO_ERROR);
+    return true;
+}
+
+bool gmem_run_failed(CPUState *cpu, const struct kvm_run *run, int err)
+{
+    if (err != -EHWPOISON && err != -ENOMEM) {
+        return false;
+    }
+    trace_gmem_run_failed(cpu->cpu_index, run->exit_reason, err);
+    BQL_LOCK_GUARD();
+    return err == -EHWPOISON ? inject_machine_check(cpu, run)
+                             : stop_until_there_is_memory(run);
+}

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The host's memory fails under a guest: broken pages, and none left."""
+import os
+import re
+
+import pytest
+from guest import MIB
+
+INJECT = '/sys/kernel/debug/hwpoison/corrupt-pfn'
+TRACE = '/sys/kernel/tracing'
+CGROUP = '/sys/fs/cgroup/gmem-test'
+PAGE = 4096
+
+
+def write(path, text):
+    with open(path, 'w') as file:
+        file.write(str(text))
+
+
+def hmp(guest, line):
+    return guest.cmd('human-monitor-command', **{'command-line': line})
+
+
+def word_of(guest):
+    """The guest-physical address of a word the guest reads again and again"""
+    return int(guest.wait_for(r'a word is at 0x([0-9a-f]+)')[1], 16)
+
+
+def pfn_through_qemu(guest, gpa):
+    """QEMU looks at the page, so it has it in its own page tables from now"""
+    found = re.search('0x[0-9a-f]+$', hmp(guest, f'gpa2hpa {gpa}').strip())
+    return int(found[0], 16) // PAGE
+
+
+def poison(pfn):
+    if not os.path.exists(INJECT):
+        pytest.skip(f'no {INJECT} (CONFIG_HWPOISON_INJECT)')
+    write(INJECT, hex(pfn))
+
+
+@pytest.fixture
+def traced_faults():
+    """pfn_of(gpa): where KVM last said it maps that page to, without QEMU"""
+    event = f'{TRACE}/events/kvmmmu/kvm_mmu_set_spte/enable'
+    write(f'{TRACE}/buffer_size_kb', 32768)
+    write(event, 1)
+
+    def pfn_of(gpa):
+        write(event, 0)
+        wanted = re.compile(rf'gfn 0*{gpa // PAGE:x} spte ([0-9a-f]+) ')
+        with open(f'{TRACE}/trace') as trace:
+            sptes = [found[1] for found in map(wanted.search, trace) if found]
+        return (int(sptes[-1], 16) & (1 << 52) - 1) // PAGE
+
+    yield pfn_of
+    write(event, 0)
+    write(f'{TRACE}/trace', '')
+    write(f'{TRACE}/buffer_size_kb', 1408)
+
+
+def assert_told_and_survives_reset(guest):
+    """The guest learns of the page; after its reset all memory is good."""
+    guest.wait_for(r'gmem-guest: SIGBUS|[Mm]achine [Cc]heck|Hardware Error')
+    guest.wait_for('user space')
+    guest.wait_verified()
+
+
+@pytest.mark.parametrize('memory', ['guest-memfd=off',
+                                    'guest-memfd=on',
+                                    'guest-memfd=on,guest-memfd-slots=mapped'])
+def test_a_broken_page_is_a_machine_check(boot, memory):
+    guest = boot(machine=f'q35,{memory}', then='loop', fill=25)
+    gpa = word_of(guest)
+    poison(pfn_through_qemu(guest, gpa))
+    assert_told_and_survives_reset(guest)
+
+
+def test_a_broken_page_that_only_kvm_has_is_a_machine_check(boot,
+                                                            traced_faults):
+    """No SIGBUS tells QEMU: KVM_RUN fails with EHWPOISON."""
+    guest = boot('-trace', 'gmem_run_failed', machine='q35,guest-memfd=on',
+                 then='loop', fill=25)
+    poison(traced_faults(word_of(guest)))
+    assert_told_and_survives_reset(guest)
+    assert 'gmem_run_failed' in guest.get_log()
+
+
+@pytest.fixture
+def scarce():
+    """limit(guest, mib): it gets no more memory than that, and no killer"""
+    write('/sys/fs/cgroup/cgroup.subtree_control', '+memory')
+    os.mkdir(CGROUP)
+
+    def limit(guest, mib):
+        write(f'{CGROUP}/memory.max', mib * MIB if mib else 'max')
+        write(f'/proc/{guest.get_pid()}/oom_score_adj', -1000)
+        write(f'{CGROUP}/cgroup.procs', guest.get_pid())
+
+    yield limit
+    for pid in open(f'{CGROUP}/cgroup.procs').read().split():
+        write('/sys/fs/cgroup/cgroup.procs', pid)
+    os.rmdir(CGROUP)
+
+
+def test_a_host_without_memory_stops_the_vm_until_there_is_some(boot, scarce):
+    guest = boot(machine='q35,guest-memfd=on', cpus=2, fill=80)
+    scarce(guest, 150)
+    event = guest.event_wait('GUEST_MEMFD_NO_MEMORY', timeout=120)
+    assert event['data']['memdev'] == 'pc.ram'
+    assert event['data']['offset'] < 256 * MIB
+    guest.event_wait('STOP', timeout=60)
+    assert guest.cmd('query-status')['status'] == 'io-error'
+    scarce(guest, None)
+    guest.cmd('cont')
+    guest.wait_verified()
