@@ -36,19 +36,14 @@ static GuestMemfd *missing_page(const struct kvm_run *run, uint64_t *offset)
     return gmem;
 }
 
-static bool inject_machine_check(CPUState *cpu, const struct kvm_run *run)
+/* As if KVM had sent this thread the SIGBUS that it sends for mapped memory. */
+static bool raise_machine_check(CPUState *cpu, const struct kvm_run *run)
 {
-#ifdef KVM_HAVE_MCE_INJECTION
     uint64_t offset;
     GuestMemfd *gmem = missing_page(run, &offset);
 
-    if (gmem) {
-        kvm_arch_on_sigbus_vcpu(cpu, BUS_MCEERR_AR,
-                                gmem->block->host + offset);
-        return true;
-    }
-#endif
-    return false;
+    return gmem && kvm_on_sigbus_vcpu(cpu, BUS_MCEERR_AR,
+                                      gmem->block->host + offset) == 0;
 }
 
 static bool stop_until_there_is_memory(const struct kvm_run *run)
@@ -76,6 +71,6 @@ bool gmem_run_failed(CPUState *cpu, const struct kvm_run *run, int err)
     }
     trace_gmem_run_failed(cpu->cpu_index, run->exit_reason, err);
     BQL_LOCK_GUARD();
-    return err == -EHWPOISON ? inject_machine_check(cpu, run)
+    return err == -EHWPOISON ? raise_machine_check(cpu, run)
                              : stop_until_there_is_memory(run);
 }

@@ -30,6 +30,7 @@ class Guest(QEMUMachine):
         self._console_path = os.path.join(self.temp_dir, 'console')
         self._last_console = ''
         self._whereabouts = ''
+        self.fatal = 'gmem-guest: (CORRUPT|FAILED)|Kernel panic'
         self._seen = 0
         self._args += [
             '-nodefaults', '-no-user-config', '-accel', 'kvm',
@@ -56,7 +57,7 @@ class Guest(QEMUMachine):
             if match:
                 self._seen = match.end()
                 return match
-            if re.search('gmem-guest: (CORRUPT|FAILED)|Kernel panic', text):
+            if re.search(self.fatal, text):
                 raise GuestError('the guest failed')
             if not running:
                 raise GuestError(f'QEMU ended with {self.exitcode()}')
