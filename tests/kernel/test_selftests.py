@@ -21,10 +21,13 @@ def test_there_are_programs_to_run():
 def test_selftest(program):
     run = subprocess.run([os.path.join(FOLDER, program)], text=True,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                         timeout=600, check=False)
+                         timeout=1200, check=False)
     print(run.stdout)
     if run.stdout.startswith('1..0 # SKIP'):
         pytest.skip(run.stdout.splitlines()[0])
     assert not re.findall(r'^not ok .*', run.stdout, re.MULTILINE)
     assert run.returncode == 0
     assert re.search(r'^ok ', run.stdout, re.MULTILINE)
+    skipped = re.findall(r'^ok \d+ - (.* # SKIP .*)', run.stdout, re.MULTILINE)
+    if skipped:
+        pytest.skip(f'all passed, but for {len(skipped)}: {skipped[0]}')

@@ -141,7 +141,7 @@ static void test_race(void)
 	uint32_t *map = gmem_map(fd, SIZE);
 	struct kvm_regs regs;
 	unsigned long sweeps = 0, wrong = 0;
-	double end = now() + 2;
+	double end = race_end(2);
 	pthread_t thread;
 
 	if (set_region(&vm, 1, GM_MEM_GUEST_MEMFD, MEM_GPA, SIZE, map, fd, 0,

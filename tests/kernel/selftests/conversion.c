@@ -333,7 +333,7 @@ static void test_race(void)
 {
 	pthread_t thread[3];
 	unsigned long sweeps = 0, reads = 0, again, wrong = 0;
-	double end = now() + 3;
+	double end = race_end(3);
 	unsigned int seed = 4;
 	uint8_t *p;
 	void *ret;

@@ -156,8 +156,8 @@ static inline int edu_is(const char *bdf)
 	return !strncmp(id, "0x11e8", 6);
 }
 
-/* Bind the device to vfio-pci and open it; skips the program if there is none. */
-static inline void edu_open(struct edu *edu)
+/* Bind the device to vfio-pci and open it; if that cannot be, say why. */
+static inline const char *edu_find(struct edu *edu)
 {
 	char bdf[256] = "", path[640], name[256];
 	DIR *dir = opendir("/sys/bus/pci/devices");
@@ -176,7 +176,7 @@ static inline void edu_open(struct edu *edu)
 	}
 	edu->iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
 	if (!bdf[0] || edu->iommufd < 0) {
-		skip_all("no edu device, or no /dev/iommu");
+		return "no edu device, or no /dev/iommu";
 	}
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver_override",
 		 bdf);
@@ -187,7 +187,7 @@ static inline void edu_open(struct edu *edu)
 	}
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/vfio-dev", bdf);
 	if (!first_entry(path, "vfio", name, sizeof(name))) {
-		skip_all("vfio-pci does not take the edu device: no IOMMU?");
+		return "vfio-pci does not take the edu device: no IOMMU?";
 	}
 	snprintf(path, sizeof(path), "/dev/vfio/devices/%s", name);
 	edu->device = open(path, O_RDWR | O_CLOEXEC);
@@ -208,6 +208,17 @@ static inline void edu_open(struct edu *edu)
 	edu->bar = info.offset;
 	edu->scratch = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	return NULL;
+}
+
+/* The same for a program that is nothing without the device. */
+static inline void edu_open(struct edu *edu)
+{
+	const char *reason = edu_find(edu);
+
+	if (reason) {
+		skip_all(reason);
+	}
 }
 
 /* Every address space the device works in needs the page it collects in. */

@@ -205,8 +205,93 @@ static void test_partial(void)
 	close(fd);
 }
 
+/* A guest adds 1 to every page, until it is stopped or fails. */
+static int stop;
+static unsigned long sweeps;
+
+static void *guest(void *arg)
+{
+	struct kvm_regs regs = { .rbx = MEM_GPA, .rcx = MEM_GPA + SIZE };
+	int code = CODE_SWEEP;
+
+	while (!__atomic_load_n(&stop, __ATOMIC_ACQUIRE)) {
+		if (!vcpu_exec(&vm.vcpu[0], code, &regs)) {
+			__atomic_fetch_add(&sweeps, 1, __ATOMIC_RELAXED);
+			regs.rbx = MEM_GPA;
+			code = CODE_SWEEP;
+			continue;
+		}
+		/* In the storm an access can lose a race: it is repeated. */
+		if (errno != EFAULT || !vcpu_fault(&vm.vcpu[0]) || !arg) {
+			return (void *)(long)errno;
+		}
+		ioctl(vm.vcpu[0].fd, KVM_GET_REGS, &regs);
+		code = regs.rip - CODE_GPA;
+	}
+	return NULL;
+}
+
+static void wait_for_sweeps(void)
+{
+	unsigned long seen = __atomic_load_n(&sweeps, __ATOMIC_RELAXED);
+	double end = now() + 30;
+
+	while (__atomic_load_n(&sweeps, __ATOMIC_RELAXED) < seen + 3) {
+		usleep(1000);
+		if (now() > end) {
+			fatal("the guest stands still");
+		}
+	}
+}
+
+static int bind(int fd, uint8_t *map)
+{
+	return set_region(&vm, 1, GM_MEM_GUEST_MEMFD, MEM_GPA, SIZE, map, fd,
+			  0, NULL);
+}
+
+static void unbind(void)
+{
+	set_region(&vm, 1, 0, MEM_GPA, 0, NULL, 0, 0, NULL);
+}
+
+static void test_close(void)
+{
+	uint8_t *p;
+	int fd = new_file(&p);
+	pthread_t thread;
+	uint32_t value;
+	void *ret;
+
+	ioas_map_file(edu.iommufd, ioas, fd, 0, SIZE, IOVA);
+	if (bind(fd, p)) {
+		fatal("bound slot");
+	}
+	stop = 0;
+	pthread_create(&thread, NULL, guest, NULL);
+	wait_for_sweeps();
+	munmap(p, SIZE);
+	close(fd);
+	wait_for_sweeps();
+	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
+	pthread_join(thread, &ret);
+	ok_eq((long)ret, 0, "closed under a guest and a device: it goes on");
+	ok(!vcpu_read(&vm.vcpu[0], MEM_GPA + 3 * PAGE, &value) &&
+	   edu_read(&edu, IOVA + 3 * PAGE) == (uint8_t)value,
+	   "both see the same page");
+	stop = 0;
+	pthread_create(&thread, NULL, guest, NULL);
+	wait_for_sweeps();
+	ioas_unmap(edu.iommufd, ioas, IOVA, SIZE);
+	pthread_join(thread, &ret);
+	ok_eq((long)ret, EFAULT, "unmapped, the guest has lost it");
+	ok_errno(vcpu_read(&vm.vcpu[0], MEM_GPA, &value), EFAULT,
+		 "and does not get it back");
+	unbind();
+}
+
 /* Convert, punch and populate while mappings and domains come and go. */
-static int stop, race_fd;
+static int race_fd;
 static uint8_t *race_map;
 
 static void *race_file(void *arg)
@@ -254,14 +339,17 @@ static void *race_domain(void *arg)
 static void test_race(void)
 {
 	unsigned long wrong = 0, maps = 0;
-	pthread_t thread[2];
-	double end = now() + 4;
+	pthread_t thread[3];
+	double end = race_end(4);
 	void *ret;
 
 	race_fd = new_file(&race_map);
 	ioas_map_file(edu.iommufd, ioas, race_fd, 0, SIZE, IOVA);
+	wrong += !!bind(race_fd, race_map);
+	stop = sweeps = 0;
 	pthread_create(&thread[0], NULL, race_file, NULL);
 	pthread_create(&thread[1], NULL, race_domain, NULL);
+	pthread_create(&thread[2], NULL, guest, &stop);
 	while (now() < end) {
 		uint64_t part = maps % 8 * PAGE, iova = IOVA + SIZE;
 
@@ -271,11 +359,12 @@ static void test_race(void)
 		maps++;
 	}
 	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		pthread_join(thread[i], &ret);
 		wrong += (unsigned long)ret;
 	}
-	printf("# %lu mappings\n", maps);
+	unbind();
+	printf("# %lu mappings, %lu sweeps\n", maps, sweeps);
 	wrong += !!convert(race_fd, 0, PAGES, 0);
 	for (unsigned long i = 0; i < PAGES; i++) {
 		race_map[i * PAGE] = i + 1;
@@ -321,6 +410,7 @@ int main(void)
 	test_absent();
 	test_convert();
 	test_partial();
+	test_close();
 	test_race();
 	close(edu.device);
 	close(edu.iommufd);

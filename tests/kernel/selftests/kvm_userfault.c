@@ -302,7 +302,7 @@ static void test_race_place(void)
 	uint8_t *mem;
 	int fd = bound_file(&mem);
 	unsigned long wrong = 0, rounds = 0;
-	double end = now() + 3;
+	double end = race_end(3);
 
 	*bitmap = ~0ul;
 	if (slot_set(BOUND, mem, fd, 0)) {
@@ -337,7 +337,7 @@ static void test_race_toggle(void)
 	uint8_t *mem;
 	int fd = bound_file(&mem);
 	unsigned long wrong = 0, toggles = 0;
-	double end = now() + 3;
+	double end = race_end(3);
 
 	*bitmap = 0;
 	if (slot_set(BOUND, mem, fd, 0)) {

@@ -250,7 +250,7 @@ static void test_race(void)
 {
 	pthread_t thread[2];
 	unsigned long sweeps = 0, wrong = 0;
-	double end = now() + 3;
+	double end = race_end(3);
 
 	race_fd = new_file(ALL);
 	race_map = gmem_map(race_fd, SIZE);

@@ -351,7 +351,7 @@ static void test_race(void)
 {
 	pthread_t fill[2], read[2];
 	unsigned long bad = 0;
-	double end = now() + 3;
+	double end = race_end(3);
 	unsigned int seed = 1;
 	void *ret;
 

@@ -4,6 +4,8 @@
  * paging, and routines of a few bytes that end in HLT.  vcpu_read() and
  * vcpu_write() run one of them; they return what KVM_RUN did, and the exit is
  * left in vcpu->run for the caller to look at.
+ *
+ * GMEM_RACE in the environment makes the races longer (10) or shorter (.3).
  */
 #ifndef GMEM_VM_H
 #define GMEM_VM_H
@@ -78,23 +80,16 @@ static inline int set_region(struct vm *vm, uint32_t slot, uint32_t flags,
 	return ioctl(vm->fd, GM_SET_REGION, &region);
 }
 
-static inline void vcpu_init(struct vm *vm, int id)
+/* Flat 32-bit mode, whatever the vCPU was in before. */
+static inline void vcpu_reset(struct vcpu *vcpu)
 {
-	struct vcpu *vcpu = &vm->vcpu[id];
 	struct kvm_sregs sregs;
 	struct kvm_segment flat = {
 		.limit = ~0u, .present = 1, .db = 1, .s = 1, .g = 1,
 	};
 
-	vcpu->vm = vm;
-	vcpu->fd = ioctl(vm->fd, KVM_CREATE_VCPU, id);
-	if (vcpu->fd < 0) {
-		fatal("KVM_CREATE_VCPU");
-	}
-	vcpu->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE,
-			 MAP_SHARED, vcpu->fd, 0);
-	if (vcpu->run == MAP_FAILED || ioctl(vcpu->fd, KVM_GET_SREGS, &sregs)) {
-		fatal("vCPU set-up");
+	if (ioctl(vcpu->fd, KVM_GET_SREGS, &sregs)) {
+		fatal("KVM_GET_SREGS");
 	}
 	flat.type = 11;
 	flat.selector = 8;
@@ -106,6 +101,23 @@ static inline void vcpu_init(struct vm *vm, int id)
 	if (ioctl(vcpu->fd, KVM_SET_SREGS, &sregs)) {
 		fatal("KVM_SET_SREGS");
 	}
+}
+
+static inline void vcpu_init(struct vm *vm, int id)
+{
+	struct vcpu *vcpu = &vm->vcpu[id];
+
+	vcpu->vm = vm;
+	vcpu->fd = ioctl(vm->fd, KVM_CREATE_VCPU, id);
+	if (vcpu->fd < 0) {
+		fatal("KVM_CREATE_VCPU");
+	}
+	vcpu->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE,
+			 MAP_SHARED, vcpu->fd, 0);
+	if (vcpu->run == MAP_FAILED) {
+		fatal("mmap of a vCPU");
+	}
+	vcpu_reset(vcpu);
 }
 
 /* A VM of @type with @vcpus vCPUs and a code page in slot 0. */
@@ -222,6 +234,14 @@ static inline double now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+/* When a race that takes @seconds by default is to end. */
+static inline double race_end(double seconds)
+{
+	const char *factor = getenv("GMEM_RACE");
+
+	return now() + seconds * (factor ? atof(factor) : 1);
 }
 
 #endif
