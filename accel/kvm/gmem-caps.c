@@ -125,6 +125,11 @@ static GuestMemfdInterfaceInfo *caps_table(void)
     return table;
 }
 
+const GuestMemfdInterfaceInfo *gmem_caps_find(GuestMemfdInterface name)
+{
+    return kvm_enabled() ? &caps_table()[name] : NULL;
+}
+
 GuestMemfdInterfaceInfoList *gmem_caps_query(void)
 {
     GuestMemfdInterfaceInfoList *list = NULL, **tail = &list;

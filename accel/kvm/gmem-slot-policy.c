@@ -64,7 +64,8 @@ const GmemView *gmem_policy_find_view(const GmemView *views, size_t n,
 
 GuestMemfdWhyMapped gmem_policy_why_mapped(const GmemView *view,
                                            GuestMemfdSlots slots,
-                                           uint32_t slot_flags, bool refused)
+                                           uint32_t slot_flags, bool tracked,
+                                           bool refused)
 {
     if (slots == GUEST_MEMFD_SLOTS_MAPPED) {
         return GUEST_MEMFD_WHY_MAPPED_REQUESTED;
@@ -77,6 +78,9 @@ GuestMemfdWhyMapped gmem_policy_why_mapped(const GmemView *view,
     }
     if (slot_flags & KVM_MEM_LOG_DIRTY_PAGES) {
         return GUEST_MEMFD_WHY_MAPPED_DIRTY_LOG;
+    }
+    if (tracked) {
+        return GUEST_MEMFD_WHY_MAPPED_WRITE_TRACKING;
     }
     if (refused) {
         return GUEST_MEMFD_WHY_MAPPED_REFUSED;

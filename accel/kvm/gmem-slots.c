@@ -48,6 +48,8 @@ static GuestMemfdWhyMapped slot_why_mapped(KVMMemoryListener *kml,
                                      slot->memory_size, slot_offset(slot));
     }
     return gmem_policy_why_mapped(view, slot->gmem->slots, slot->flags,
+                                  slot->gmem->block->flags &
+                                  RAM_UF_WRITEPROTECT,
                                   slot->gmem->bind_refused);
 }
 
@@ -396,9 +398,11 @@ GuestMemfdSlotInfoList *gmem_slots_query(const GuestMemfd *gmem)
     return list;
 }
 
-/* Have every listener plan and reconcile, as if the memory map had changed. */
-static void refresh_slots(void)
+void gmem_slots_refresh(void)
 {
+    if (!gmem_any()) {
+        return;
+    }
     for (int as = 0; as < kvm_state->nr_as; as++) {
         KVMMemoryListener *kml = kvm_state->as[as].ml;
 
@@ -431,7 +435,7 @@ bool gmem_slots_set_policy(GuestMemfd *gmem, GuestMemfdSlots slots,
     /* what cannot be bound is mapped while we find out */
     gmem->slots = bound ? GUEST_MEMFD_SLOTS_AUTO : slots;
     gmem->bind_refused = false;
-    refresh_slots();
+    gmem_slots_refresh();
 
     if (bound && (gmem->bind_refused || has_split_view(gmem))) {
         error_setg(errp, "memory backend '%s': slots=bound: %s; use "
@@ -439,7 +443,7 @@ bool gmem_slots_set_policy(GuestMemfd *gmem, GuestMemfdSlots slots,
                    ? "KVM refuses to bind a memslot"
                    : "part of its memory is bound at another address");
         gmem->slots = before;
-        refresh_slots();
+        gmem_slots_refresh();
         return false;
     }
     gmem->slots = slots;

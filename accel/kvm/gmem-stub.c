@@ -27,6 +27,11 @@ GuestMemfdInterfaceInfoList *gmem_caps_query(void)
     return NULL;
 }
 
+const GuestMemfdInterfaceInfo *gmem_caps_find(GuestMemfdInterface name)
+{
+    return NULL;
+}
+
 GuestMemfdSlotInfoList *gmem_slots_query(const GuestMemfd *gmem)
 {
     return NULL;
@@ -36,4 +41,8 @@ bool gmem_slots_set_policy(GuestMemfd *gmem, GuestMemfdSlots slots,
                            Error **errp)
 {
     return gmem_caps_check(errp);
+}
+
+void gmem_slots_refresh(void)
+{
 }

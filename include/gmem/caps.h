@@ -40,4 +40,12 @@ int gmem_caps_create(uint64_t size, uint64_t flags, Error **errp);
  */
 GuestMemfdInterfaceInfoList *gmem_caps_query(void);
 
+/*
+ * gmem_caps_find: one interface
+ *
+ * Returns: what gmem_caps_query() says of it, not to be freed; NULL without
+ * KVM.
+ */
+const GuestMemfdInterfaceInfo *gmem_caps_find(GuestMemfdInterface name);
+
 #endif /* GMEM_CAPS_H */

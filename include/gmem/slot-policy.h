@@ -49,9 +49,13 @@ const GmemView *gmem_policy_find_view(const GmemView *views, size_t n,
 /*
  * Why a slot in @view (NULL: in none) with KVM's @slot_flags is not bound;
  * GUEST_MEMFD_WHY_MAPPED_NONE if it is to be bound.
+ *
+ * @tracked: writes through the VMM's mapping are being tracked
+ * @refused: the kernel refused to bind it
  */
 GuestMemfdWhyMapped gmem_policy_why_mapped(const GmemView *view,
                                            GuestMemfdSlots slots,
-                                           uint32_t slot_flags, bool refused);
+                                           uint32_t slot_flags, bool tracked,
+                                           bool refused);
 
 #endif /* GMEM_SLOT_POLICY_H */

@@ -30,4 +30,10 @@ GuestMemfdSlotInfoList *gmem_slots_query(const GuestMemfd *gmem);
 bool gmem_slots_set_policy(GuestMemfd *gmem, GuestMemfdSlots slots,
                            Error **errp);
 
+/*
+ * gmem_slots_refresh: change every slot that is not what it should be, as if
+ * the memory map had changed.  BQL held.
+ */
+void gmem_slots_refresh(void);
+
 #endif /* GMEM_SLOTS_VIEW_H */

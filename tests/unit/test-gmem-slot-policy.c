@@ -203,22 +203,25 @@ static void test_why_mapped(void)
         bool is_home;
         GuestMemfdSlots slots;
         uint32_t flags;
-        bool refused;
+        bool tracked, refused;
         GuestMemfdWhyMapped why;
     } cases[] = {
-        { true, GUEST_MEMFD_SLOTS_AUTO, 0, false,
+        { true, GUEST_MEMFD_SLOTS_AUTO, 0, false, false,
           GUEST_MEMFD_WHY_MAPPED_NONE },
-        { true, GUEST_MEMFD_SLOTS_BOUND, 0, false,
+        { true, GUEST_MEMFD_SLOTS_BOUND, 0, false, false,
           GUEST_MEMFD_WHY_MAPPED_NONE },
-        { true, GUEST_MEMFD_SLOTS_MAPPED, 0, false,
+        { true, GUEST_MEMFD_SLOTS_MAPPED, 0, false, false,
           GUEST_MEMFD_WHY_MAPPED_REQUESTED },
-        { false, GUEST_MEMFD_SLOTS_BOUND, 0, false,
+        { false, GUEST_MEMFD_SLOTS_BOUND, 0, false, false,
           GUEST_MEMFD_WHY_MAPPED_ALIAS },
         { true, GUEST_MEMFD_SLOTS_BOUND, KVM_MEM_LOG_DIRTY_PAGES, false,
+          false,
           GUEST_MEMFD_WHY_MAPPED_DIRTY_LOG },
-        { true, GUEST_MEMFD_SLOTS_AUTO, KVM_MEM_READONLY, false,
+        { true, GUEST_MEMFD_SLOTS_BOUND, 0, true, false,
+          GUEST_MEMFD_WHY_MAPPED_WRITE_TRACKING },
+        { true, GUEST_MEMFD_SLOTS_AUTO, KVM_MEM_READONLY, false, false,
           GUEST_MEMFD_WHY_MAPPED_READ_ONLY },
-        { true, GUEST_MEMFD_SLOTS_AUTO, 0, true,
+        { true, GUEST_MEMFD_SLOTS_AUTO, 0, false, true,
           GUEST_MEMFD_WHY_MAPPED_REFUSED },
     };
 
@@ -226,11 +229,12 @@ static void test_why_mapped(void)
         g_assert_cmpint(gmem_policy_why_mapped(cases[i].is_home ? &home
                                                : &alias, cases[i].slots,
                                                cases[i].flags,
+                                               cases[i].tracked,
                                                cases[i].refused),
                         ==, cases[i].why);
     }
     g_assert_cmpint(gmem_policy_why_mapped(NULL, GUEST_MEMFD_SLOTS_AUTO, 0,
-                                           false),
+                                           false, false),
                     ==, GUEST_MEMFD_WHY_MAPPED_ALIAS);
 }
 

@@ -1,0 +1,27 @@
+/*
+ * What migration cannot do with guest RAM in a guest_memfd
+ *
+ * Second floor.  Precopy needs nothing from us: it reads and writes RAM
+ * through the mapping, and finds dirty pages because RAM is mapped while they
+ * are logged (gmem/slots.h).  userfaultfd is another matter: it sees accesses
+ * through the mapping only, and few kernels have it for a guest_memfd.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef GMEM_MIGRATION_H
+#define GMEM_MIGRATION_H
+
+/*
+ * gmem_migration_check_caps: can this VM's RAM be migrated with @caps?
+ *
+ * @caps: an array indexed by MigrationCapability
+ *
+ * Called when capabilities are set, on both sides, and again when a migration
+ * starts, because RAM may have been added since.
+ *
+ * Returns: false with @errp naming the backend, the capability and why.
+ */
+bool gmem_migration_check_caps(const bool *caps, Error **errp);
+
+#endif /* GMEM_MIGRATION_H */
