@@ -5,8 +5,9 @@
  * back, says so in one line, and does what the kernel's command line wants.
  *
  *   gmem.fill=PERCENT   how much of MemAvailable (default 90)
- *   gmem.then=WHAT      poweroff (default), reboot, idle, or loop: read it all
- *                       back again and again, with a line for each pass
+ *   gmem.then=WHAT      poweroff (default), reboot, idle, loop: read it all
+ *                       back again and again, with a line for each pass, or
+ *                       rewrite: the same, with a new pattern each time
  *
  * Every word holds its own address mixed with a per-boot seed, so a page that
  * is lost, stale or in two places does not go unseen.  A processor reads what
@@ -155,13 +156,17 @@ static void tell_machine_check(int sig, siginfo_t *info, void *context)
 
 static void finish(const char *then)
 {
+    bool rewrite = !strcmp(then, "rewrite");
+    bool loop = rewrite || !strcmp(then, "loop");
+
     if (!strcmp(then, "reboot")) {
         reboot(RB_AUTOBOOT);
-    } else if (strcmp(then, "idle") && strcmp(then, "loop")) {
+    } else if (strcmp(then, "idle") && !loop) {
         reboot(RB_POWER_OFF);
     }
-    for (unsigned long pass = 2; !strcmp(then, "loop"); pass++) {
-        if (!on_all_cpus(false)) {
+    for (unsigned long pass = 2; loop; pass++) {
+        seed += rewrite;
+        if ((rewrite && !on_all_cpus(true)) || !on_all_cpus(false)) {
             break;
         }
         printf("gmem-guest: pass %lu\n", pass);

@@ -4,6 +4,7 @@ import os
 
 import pytest
 from guest import Guest, QEMU
+from migration import Traveller
 
 
 def missing():
@@ -18,7 +19,21 @@ def missing():
     return None
 
 
-def pytest_collection_modifyitems(items):
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'long: only with check --long')
+    config.addinivalue_line('markers',
+                            'kernel(name): only on this kernel of the host')
+
+
+def on_other_kernel(item):
+    marker = item.get_closest_marker('kernel')
+    return marker and marker.args[0] != os.environ.get('GMEM_KERNEL_NAME')
+
+
+def pytest_collection_modifyitems(config, items):
+    elsewhere = [item for item in items if on_other_kernel(item)]
+    config.hook.pytest_deselected(items=elsewhere)
+    items[:] = [item for item in items if item not in elsewhere]
     reason = missing()
     if reason:
         for item in items:
@@ -39,3 +54,18 @@ def boot():
     for guest in guests:
         guest.end()
         print(guest.report())
+
+
+@pytest.fixture(scope='module')
+def road():
+    """What the cases of a module share of a Traveller"""
+    traveller = Traveller()
+    yield traveller
+    traveller.end()
+
+
+@pytest.fixture
+def traveller(road):
+    """A guest that has come through all cases before, or else a new one"""
+    yield road
+    road.end(keep=road.guest)

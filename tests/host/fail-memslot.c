@@ -1,5 +1,6 @@
 /*
- * Lets KVM_SET_USER_MEMORY_REGION2 fail: for LD_PRELOAD
+ * Lets KVM_SET_USER_MEMORY_REGION2 fail, or hides what an older kernel lacks:
+ * for LD_PRELOAD
  *
  * While the file named by GMEM_FAIL exists, creations of memslots over a
  * guest_memfd or its mapping fail as its text says:
@@ -7,7 +8,8 @@
  *   KIND FIRST COUNT     KIND: bound, mapped, or any
  *
  * fails COUNT creations of that kind with ENOMEM, after letting FIRST pass.
- * Deletions are never touched.  All else goes to the real ioctl().
+ * Deletions are never touched.  With GMEM_HIDE in the environment a
+ * guest_memfd can have no flags.  All else goes to the real ioctl().
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,6 +18,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,6 +76,10 @@ int ioctl(int fd, unsigned long request, ...)
         must_fail(arg)) {
         errno = ENOMEM;
         return -1;
+    }
+    if (request == KVM_CHECK_EXTENSION &&
+        (uintptr_t)arg == KVM_CAP_GUEST_MEMFD_FLAGS && getenv("GMEM_HIDE")) {
+        return 0;
     }
     if (!real) {
         real = dlsym(RTLD_NEXT, "ioctl");

@@ -21,11 +21,12 @@ class GuestError(Exception):
 
 
 class Guest(QEMUMachine):
-    """A Linux that verifies its memory (tests/guest), started at once."""
+    """A Linux that verifies its memory (tests/guest), started at once.
+    incoming: it is to come by migration; see migration.py"""
 
     def __init__(self, *args, machine, mem='256M', cpus=1, then='idle',
-                 fill=90):
-        super().__init__(QEMU, base_temp_dir='/tmp', qmp_timer=60)
+                 fill=90, accel='kvm', incoming=False, qemu=QEMU):
+        super().__init__(qemu, base_temp_dir='/tmp', qmp_timer=60)
         self.set_machine(machine)
         self._console_path = os.path.join(self.temp_dir, 'console')
         self._last_console = ''
@@ -33,14 +34,14 @@ class Guest(QEMUMachine):
         self.fatal = 'gmem-guest: (CORRUPT|FAILED)|Kernel panic'
         self._seen = 0
         self._args += [
-            '-nodefaults', '-no-user-config', '-accel', 'kvm',
+            '-nodefaults', '-no-user-config', '-accel', accel,
             '-cpu', 'qemu64,-svm', '-m', mem, '-smp', str(cpus),
             '-serial', f'file:{self._console_path}',
             '-kernel', os.environ['GMEM_KERNEL'],
             '-initrd', os.environ['GMEM_GUEST'],
             '-append', f'console=ttyS0 quiet panic=-1 '
                        f'gmem.then={then} gmem.fill={fill}',
-            *args]
+            *(['-incoming', 'defer'] if incoming else []), *args]
         self.launch()
 
     def console(self):
@@ -68,7 +69,7 @@ class Guest(QEMUMachine):
             time.sleep(0.05)
 
     def wait_pass(self, timeout=180):
-        """A guest with then='loop' has read all its memory back, from now"""
+        """A guest that loops has read all its memory back, from now"""
         self._seen = len(self.console())
         for _ in range(2):
             self.wait_for(r'pass \d+\n', timeout)
@@ -95,14 +96,31 @@ class Guest(QEMUMachine):
                 'command-line': command})
             time.sleep(0.5)
 
+    def log(self):
+        """What QEMU has said up to now"""
+        if self._qemu_log_path:
+            with open(self._qemu_log_path, errors='replace') as log:
+                return log.read()
+        return self.get_log() or ''
+
     def report(self):
         """For a failed test: what QEMU and the guest had to say"""
         return (f'--- {" ".join(self._qemu_full_args)}\n'
-                f'--- QEMU:\n{self.get_log() or ""}'
+                f'--- QEMU:\n{self.log()}'
                 f'--- console:\n{self._last_console}'
                 f'--- {self._whereabouts}')
 
     def end(self):
-        self._last_console = self.console() \
-            if os.path.exists(self._console_path) else ''
+        if os.path.exists(self._console_path):
+            self._last_console = self.console()
         self.shutdown(hard=True)
+
+    def wait_ended(self, timeout=60):
+        """QEMU ends by itself: its exit status, and what it said"""
+        end = time.monotonic() + timeout
+        while self.is_running():
+            if time.monotonic() > end:
+                raise GuestError(f'QEMU has not ended in {timeout} s')
+            time.sleep(0.05)
+        self.end()
+        return self.exitcode(), self.log()

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Precopy into, out of and between bound guests, whatever is negotiated."""
+import os
+
+import pytest
+from migration import RING, in_flight, logging_begins, set_parameters
+from test_slots import wait_until
+
+
+@pytest.mark.parametrize('transport', ['unix', 'tcp', 'fd', 'exec', 'file'])
+def test_a_bound_guest_moves(traveller, transport):
+    traveller.go(transport=transport)
+
+
+@pytest.mark.parametrize('memory', ['memfd', 'anonymous'])
+def test_it_moves_to_ordinary_memory_and_back(traveller, memory):
+    traveller.go(memory=memory)
+    traveller.go()
+
+
+@pytest.mark.parametrize('compression', ['none', 'zlib', 'zstd'])
+def test_multifd(traveller, compression):
+    info = traveller.go('tcp', ['multifd'],
+                        {'multifd-compression': compression,
+                         'multifd-channels': 4})
+    assert info['ram']['multifd-bytes'] > info['ram']['transferred'] / 2
+
+
+def test_multifd_sends_pages_without_copying_them(traveller):
+    info = traveller.go('tcp', ['multifd', 'zero-copy-send'],
+                        {'multifd-compression': 'none'})
+    assert info['ram']['multifd-bytes'] > info['ram']['transferred'] / 2
+
+
+@pytest.mark.parametrize('channels', [['multifd'], []])
+def test_tls(traveller, tmp_path, channels):
+    (tmp_path / 'keys.psk').write_text(f'qemu:{os.urandom(32).hex()}\n')
+
+    def credentials(guest, endpoint):
+        guest.cmd('object-add', id='tls', endpoint=endpoint,
+                  dir=str(tmp_path), **{'qom-type': 'tls-creds-psk'})
+    traveller.go('tcp', channels, {'tls-creds': 'tls'}, prepare=credentials)
+    set_parameters({'tls-creds': ''}, traveller.guest)
+    traveller.guest.cmd('object-del', id='tls')
+
+
+def test_xbzrle(traveller):
+    info = traveller.go(capabilities=['xbzrle'])
+    assert info['xbzrle-cache']['cache-miss'] > 0
+
+
+def throttled(key):
+    """Waits until the guest is slowed down for the migration's sake"""
+    return lambda source: wait_until(
+        lambda: in_flight(source).get(key, 0) > 0)
+
+
+def test_auto_converge(traveller):
+    traveller.go(capabilities=['auto-converge'],
+                 during=throttled('cpu-throttle-percentage'))
+
+
+@pytest.mark.parametrize('memory', ['gmem', 'memfd'])
+def test_a_dirty_ring(traveller, memory):
+    source = traveller.be(accel=RING)
+    traveller.go(memory=memory)
+    assert 'using bitmap method' not in source.log()
+
+
+def test_dirty_limit(traveller):
+    traveller.be(accel=RING)
+    traveller.go(capabilities=['dirty-limit'], accel=RING,
+                 during=lambda source: wait_until(
+                     lambda: source.cmd('query-vcpu-dirty-limit')))
+
+
+@pytest.mark.parametrize('capabilities,parameters', [
+    (['mapped-ram'], {}),
+    (['mapped-ram', 'multifd'], {}),
+    (['mapped-ram', 'multifd'], {'direct-io': True})])
+def test_mapped_ram(traveller, capabilities, parameters):
+    traveller.go('file', capabilities,
+                 {'multifd-compression': 'none', 'direct-io': False}
+                 | parameters)
+
+
+@pytest.mark.parametrize('capability', [
+    'return-path', 'events', 'release-ram', 'x-ignore-shared',
+    'late-block-activate', 'validate-uuid'])
+def test_capability(traveller, capability):
+    traveller.go(capabilities=[capability])
+
+
+def test_it_pauses_before_the_switch_over(traveller):
+    def go_on(source):
+        wait_until(lambda: in_flight(source)['status'] == 'pre-switchover')
+        source.cmd('migrate-continue', state='pre-switchover')
+    traveller.go(capabilities=['pause-before-switchover'], after=go_on)
+
+
+def test_cpr_reboot(traveller):
+    traveller.go('file', parameters={'mode': 'cpr-reboot'},
+                 during=logging_begins)
+    set_parameters({'mode': 'normal'}, traveller.guest)

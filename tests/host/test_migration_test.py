@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Upstream's migration-test, with a guest_memfd as the memory of every VM."""
+import os
+import re
+import subprocess
+
+import pytest
+from conftest import missing
+from guest import TOP
+
+PROGRAM = os.path.join(TOP, 'build/tests/qtest/migration-test')
+QEMU = os.path.join(TOP, 'tests/host/memory-system-x86_64')
+# What is refused, and what is said then
+REFUSED = {
+    'postcopy': 'postcopy-ram: pages of a guest_memfd cannot be brought in',
+    'mode/transfer': 'a guest_memfd belongs to one VM',
+    'mode/exec': 'a guest_memfd belongs to one VM',
+}
+# The rest runs with --long.
+CUT = [
+    'cancel/src/after/active', 'dirty_ring', 'mode/transfer',
+    'multifd/file/mapped-ram/live', 'multifd/tcp/plain/cancel',
+    'multifd/tcp/plain/zstd', 'postcopy/plain', 'precopy/file/offset',
+    'precopy/tcp/tls/psk/match', 'precopy/unix/suspend/live',
+    'precopy/unix/xbzrle', 'validate_uuid',
+]
+
+
+def run(memory, *args):
+    env = dict(os.environ, GMEM_MEMORY=memory, QTEST_QEMU_BINARY=QEMU,
+               QTEST_QEMU_IMG=os.path.join(TOP, 'build/qemu-img'),
+               QEMU_TEST_FLAKY_TESTS='1', PYTHON='/usr/bin/python3')
+    return subprocess.run([PROGRAM, '--full', '-m', 'slow', *args], env=env,
+                          text=True, stdout=subprocess.PIPE, timeout=300,
+                          stderr=subprocess.STDOUT,
+                          cwd=os.path.join(TOP, 'upstream'))
+
+
+def names():
+    if missing() or not os.access(PROGRAM, os.X_OK):
+        return []
+    return re.findall('^/x86_64/(.*)$', run('memfd', '-l').stdout, re.M)
+
+
+NAMES = names()
+
+
+def outcome(memory, name):
+    """ok, not ok or skip, and what was said"""
+    # -p means all that begins so
+    longer = [word for other in NAMES if other.startswith(f'{name}/')
+              for word in ('-s', f'/x86_64/{other}')]
+    done = run(memory, '--tap', '-p', f'/x86_64/{name}', *longer)
+    print(done.stdout)
+    verdict = re.search(r'^(ok|not ok) \d+ \S+( # SKIP)?', done.stdout, re.M)
+    if done.returncode or not verdict:
+        return 'not ok', done.stdout
+    return 'skip' if verdict[2] else verdict[1], done.stdout
+
+
+def reason(name):
+    """Why it is refused with a guest_memfd, or None"""
+    return next((said for what, said in REFUSED.items() if what in name),
+                None)
+
+
+def is_cut(name):
+    return name.removeprefix('migration/') in CUT
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if is_cut(name)])
+def test_passes_with_a_guest_memfd(name):
+    result, said = outcome('guest-memfd', name)
+    if reason(name):
+        assert result == 'not ok' and reason(name) in said
+    else:
+        assert result == 'ok'
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('name', [name for name in NAMES
+                                  if not is_cut(name)])
+def test_ends_as_with_a_memfd(name):
+    result, said = outcome('guest-memfd', name)
+    if reason(name):
+        assert result == 'not ok' and reason(name) in said
+    else:
+        assert result == outcome('memfd', name)[0]

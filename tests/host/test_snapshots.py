@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A bound guest is saved, dumped and measured while it runs."""
+import os
+import re
+import struct
+import subprocess
+
+import pytest
+from guest import TOP
+from migration import (RING, assert_arrived, assert_stayed, listen,
+                       set_capabilities, status, wait_completed)
+from test_slots import assert_bound, wait_until, why_mapped
+
+IMG = os.path.join(TOP, 'build/qemu-img')
+PAGE = 4096
+# What tests/guest multiplies addresses with, backwards
+UNMIX = pow(0x9e3779b97f4a7c15, -1, 1 << 64)
+
+
+def run_job(guest, command, **kwargs):
+    guest.cmd(command, **{'job-id': 'job', **kwargs})
+
+    def concluded():
+        job, = guest.cmd('query-jobs')
+        assert 'error' not in job, job
+        return job['status'] == 'concluded'
+    wait_until(concluded)
+    guest.cmd('job-dismiss', id='job')
+
+
+def passes(guest):
+    """How often the guest says it has read its memory back"""
+    guest.wait_pass()
+    return int(re.findall(r'pass (\d+)\n', guest.console())[-1])
+
+
+def test_savevm_and_loadvm(traveller, tmp_path):
+    image = f'{tmp_path}/image.qcow2'
+    subprocess.run([IMG, 'create', '-q', '-f', 'qcow2', image, '1G'],
+                   check=True)
+    guest = traveller.start('-blockdev', 'qcow2,node-name=disk,'
+                            f'file.driver=file,file.filename={image}')
+    guest.wait_verified()
+    before = passes(guest)
+    disk = {'vmstate': 'disk', 'devices': ['disk'], 'tag': 'saved'}
+    run_job(guest, 'snapshot-save', **disk)
+    assert_stayed(guest)
+    guest.cmd('system_reset')
+    guest.wait_for('user space')
+    run_job(guest, 'snapshot-load', **disk)
+    assert int(guest.wait_for(r'pass (\d+)\n')[1]) >= before
+    assert_stayed(guest)
+
+
+def pages_of_the_pattern(path):
+    """Pages of an ELF dump that hold what the guest writes"""
+    found = 0
+    with open(path, 'rb') as dump:
+        header = struct.unpack('<16sHHIQQQIHHHHHH', dump.read(64))
+        offset, size, count = header[5], header[9], header[10]
+        for n in range(count):
+            dump.seek(offset + n * size)
+            segment = struct.unpack('<IIQQQQQQ', dump.read(56))
+            if segment[0] == 1:
+                dump.seek(segment[2])
+                found += sum(is_pattern(dump.read(PAGE))
+                             for _ in range(segment[5] // PAGE))
+    return found
+
+
+def is_pattern(page):
+    """Each word is its address and a seed, mixed"""
+    words = struct.unpack('<512Q', page)
+    first = words[0] * UNMIX
+    return all((words[n] * UNMIX ^ first) % (1 << 64) == 8 * n
+               for n in (1, 2, 255, 511))
+
+
+def test_a_dump_holds_the_memory_of_a_bound_guest(traveller, tmp_path):
+    guest = traveller.be()
+    guest.cmd('stop')
+    assert_bound(guest.block())
+    guest.cmd('dump-guest-memory', paging=False,
+              protocol=f'file:{tmp_path}/dump')
+    guest.cmd('cont')
+    written = int(re.search(r'verified (\d+) MiB', guest.console())[1]) * 256
+    # each processor may be amid one
+    assert pages_of_the_pattern(tmp_path / 'dump') >= written - 2
+    traveller.stays()
+
+
+@pytest.mark.parametrize('mode,accel,why', [
+    ('page-sampling', 'kvm', 'none'),
+    ('dirty-bitmap', 'kvm', 'dirty-log'),
+    ('dirty-ring', RING, 'dirty-log')])
+def test_calc_dirty_rate(traveller, mode, accel, why):
+    guest = traveller.be(accel=accel)
+    guest.cmd('calc-dirty-rate', mode=mode,
+              **{'calc-time': 1000, 'calc-time-unit': 'millisecond'})
+    wait_until(lambda: why_mapped(guest.block()) == {why})
+    wait_until(lambda: guest.cmd('query-dirty-rate')['status'] == 'measured')
+    measured = guest.cmd('query-dirty-rate')
+    rates = [cpu['dirty-rate'] for cpu in
+             measured.get('vcpu-dirty-rate', [measured])]
+    assert all(rate > 0 for rate in rates), measured
+    traveller.stays()
+
+
+@pytest.mark.kernel('stock')
+def test_a_background_snapshot_is_refused(traveller):
+    guest = traveller.be()
+    with pytest.raises(Exception) as refusal:
+        set_capabilities(['background-snapshot'], True, guest)
+    assert ("memory backend 'pc.ram': background-snapshot: this kernel cannot "
+            'write-protect a guest_memfd') in str(refusal.value)
+
+
+@pytest.mark.kernel('gmem')
+def test_a_background_snapshot_is_of_one_moment(traveller, tmp_path):
+    guest = traveller.be()
+    set_capabilities(['background-snapshot'], True, guest)
+    guest.cmd('migrate-set-parameters', **{'max-bandwidth': 8 << 20})
+    guest.cmd('migrate', uri=f'file:{tmp_path}/state')
+    wait_until(lambda: why_mapped(guest.block()) == {'write-tracking'})
+    guest.wait_pass()
+    assert status(guest) == 'active'
+    wait_completed(guest)
+    traveller.stays()
+    set_capabilities(['background-snapshot'], False, guest)
+    copy = traveller.start(incoming=True)
+    listen(copy, f'file:{tmp_path}/state')
+    assert_arrived(copy)
