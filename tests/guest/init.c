@@ -6,8 +6,9 @@
  *
  *   gmem.fill=PERCENT   how much of MemAvailable (default 90)
  *   gmem.then=WHAT      poweroff (default), reboot, idle, loop: read it all
- *                       back again and again, with a line for each pass, or
- *                       rewrite: the same, with a new pattern each time
+ *                       back again and again, with a line for each pass,
+ *                       rewrite: the same, with a new pattern each time, or
+ *                       serve: do what the host says (serve.c)
  *
  * Every word holds its own address mixed with a per-boot seed, so a page that
  * is lost, stale or in two places does not go unseen.  A processor reads what
@@ -31,9 +32,9 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "guest.h"
 
 #define MAX_CPUS 64
-#define MIB (1UL << 20)
 
 typedef struct Chunk {
     uint64_t *words;
@@ -46,6 +47,8 @@ typedef struct Chunk {
 static uint64_t seed;
 static int nr_cpus;
 static Chunk chunks[MAX_CPUS];
+static void *allocated;
+static size_t allocated_size;
 
 static uint64_t pattern(const uint64_t *word)
 {
@@ -96,8 +99,7 @@ static bool on_all_cpus(bool writes)
     return intact;
 }
 
-/* What stands after "key" in a file of /proc, up to a blank; "" if nothing */
-static const char *value_in(const char *path, const char *key)
+const char *value_in(const char *path, const char *key)
 {
     static char text[8192];
     int fd = open(path, O_RDONLY);
@@ -119,13 +121,16 @@ static const char *value_in(const char *path, const char *key)
 static bool allocate(size_t size)
 {
     size_t share = size / nr_cpus & ~(2 * MIB - 1);
-    char *all = mmap(NULL, share * nr_cpus + 2 * MIB, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *all;
 
+    allocated_size = share * nr_cpus + 2 * MIB;
+    all = mmap(NULL, allocated_size, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (all == MAP_FAILED || !share) {
         printf("gmem-guest: FAILED: no memory\n");
         return false;
     }
+    allocated = all;
     all += -(uintptr_t)all & (2 * MIB - 1);
     madvise(all, share * nr_cpus, MADV_HUGEPAGE);
     for (int i = 0; i < nr_cpus; i++) {
@@ -154,11 +159,47 @@ static void tell_machine_check(int sig, siginfo_t *info, void *context)
     reboot(RB_AUTOBOOT);
 }
 
+void release_memory(void)
+{
+    if (allocated) {
+        munmap(allocated, allocated_size);
+        allocated = NULL;
+    }
+}
+
+bool verify_memory(void)
+{
+    unsigned long total_kib = strtoul(value_in("/proc/meminfo", "MemTotal:"),
+                                      NULL, 0);
+
+    if (!allocated || !on_all_cpus(false)) {
+        return false;
+    }
+    printf("gmem-guest: verified %lu MiB of %lu MiB, %d cpus\n",
+           chunks[0].nr_words * sizeof(uint64_t) * nr_cpus / MIB,
+           total_kib / 1024, nr_cpus);
+    return true;
+}
+
+bool fill_memory(unsigned percent)
+{
+    unsigned long available_kib;
+
+    release_memory();
+    available_kib = strtoul(value_in("/proc/meminfo", "MemAvailable:"),
+                            NULL, 0);
+    return allocate(available_kib / 100 * percent * 1024) &&
+           on_all_cpus(true) && verify_memory();
+}
+
 static void finish(const char *then)
 {
     bool rewrite = !strcmp(then, "rewrite");
     bool loop = rewrite || !strcmp(then, "loop");
 
+    if (!strcmp(then, "serve")) {
+        serve();
+    }
     if (!strcmp(then, "reboot")) {
         reboot(RB_AUTOBOOT);
     } else if (strcmp(then, "idle") && !loop) {
@@ -178,9 +219,7 @@ static void finish(const char *then)
 
 int main(void)
 {
-    unsigned long percent;
-    unsigned long available_kib, total_kib;
-    size_t size;
+    const char *percent;
     struct timespec now;
     struct sigaction action = {
         .sa_sigaction = tell_machine_check,
@@ -195,18 +234,12 @@ int main(void)
     seed = now.tv_sec * 1000000000ULL + now.tv_nsec;
     nr_cpus = sysconf(_SC_NPROCESSORS_ONLN);
     nr_cpus = nr_cpus > MAX_CPUS ? MAX_CPUS : nr_cpus;
-    total_kib = strtoul(value_in("/proc/meminfo", "MemTotal:"), NULL, 0);
-    available_kib = strtoul(value_in("/proc/meminfo", "MemAvailable:"),
-                            NULL, 0);
-    percent = strtoul(value_in("/proc/cmdline", "gmem.fill="), NULL, 0) ?: 90;
-    size = available_kib / 100 * percent * 1024;
     printf("gmem-guest: user space, %lu MiB, %d cpus\n",
-           total_kib / 1024, nr_cpus);
+           strtoul(value_in("/proc/meminfo", "MemTotal:"), NULL, 0) / 1024,
+           nr_cpus);
 
-    if (allocate(size) && on_all_cpus(true) && on_all_cpus(false)) {
-        printf("gmem-guest: verified %lu MiB of %lu MiB, %d cpus\n",
-               chunks[0].nr_words * sizeof(uint64_t) * nr_cpus / MIB,
-               total_kib / 1024, nr_cpus);
+    percent = value_in("/proc/cmdline", "gmem.fill=");
+    if (fill_memory(strtoul(percent, NULL, 0) ?: 90)) {
         printf("gmem-guest: a word is at 0x%lx\n",
                guest_physical(chunks[0].words));
     }
