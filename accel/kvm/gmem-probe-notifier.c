@@ -59,6 +59,14 @@ static int pre_fault(int vm, size_t page_size)
     return ret;
 }
 
+/* The page goes from our page tables and stays in the file. */
+static int unmap_page(void *map, size_t page_size)
+{
+    /* locked pages: -overcommit mem-lock=on */
+    return madvise(map, page_size, MADV_DONTNEED) &&
+           madvise(map, page_size, MADV_DONTNEED_LOCKED) ? -errno : 0;
+}
+
 int gmem_probe_notifier_free(int vm, void *map, size_t page_size)
 {
     int stats = ioctl(vm, KVM_GET_STATS_FD, NULL);
@@ -72,9 +80,10 @@ int gmem_probe_notifier_free(int vm, void *map, size_t page_size)
     ret = pre_fault(vm, page_size);
     if (ret == 0) {
         before = vm_stat(stats, "pages_4k");
-        madvise(map, page_size, MADV_DONTNEED);
+        ret = unmap_page(map, page_size);
         after = vm_stat(stats, "pages_4k");
-        ret = before < 0 ? before : before == 0 ? -ENODATA : after == before;
+        ret = ret ?: before < 0 ? before
+                                : before == 0 ? -ENODATA : after == before;
     }
     close(stats);
     return ret;
