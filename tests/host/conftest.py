@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Fixtures of the suites that run on the emulated host (see run)."""
 import os
+import subprocess
+import time
 
 import pytest
-from guest import Guest, QEMU
+from guest import DISK, MIB, QEMU, TOP, Guest
 from migration import Traveller
+
+QSD = os.path.join(TOP, 'build/storage-daemon/qemu-storage-daemon')
 
 
 def missing():
@@ -69,3 +73,56 @@ def traveller(road):
     """A guest that has come through all cases before, or else a new one"""
     yield road
     road.end(keep=road.guest)
+
+
+@pytest.fixture
+def serving(boot):
+    """A guest that does what it is told (Guest.do())"""
+    def start(*args, machine='q35,guest-memfd=on', fill=25, **kwargs):
+        guest = boot(*args, machine=machine, then='serve', fill=fill, **kwargs)
+        guest.wait_verified()
+        return guest
+    return start
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """An image of DISK random MiB"""
+    path = tmp_path / 'disk'
+    path.write_bytes(os.urandom(DISK * MIB))
+    return path
+
+
+@pytest.fixture
+def back_end(tmp_path):
+    """start(command): a process that serves the socket named SOCKET in it;
+    the arguments for the chardev "back" at that socket, and its process ID"""
+    processes = []
+
+    def start(*command):
+        path = tmp_path / f'socket{len(processes)}'
+        process = subprocess.Popen([word.replace('SOCKET', str(path))
+                                    for word in command])
+        processes.append(process)
+        while not path.exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        return ['-chardev', f'socket,id=back,path={path}'], process.pid
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def storage_daemon(back_end, disk):
+    """qemu-storage-daemon with the disk; arguments for a vhost-user-blk device
+    that it serves, and its process ID"""
+    if not os.access(QSD, os.X_OK):
+        pytest.skip(f'{QSD} is not built')
+    chardev, pid = back_end(
+        QSD, '--blockdev', f'driver=file,node-name=disk,filename={disk}',
+        '--export', 'type=vhost-user-blk,id=export,node-name=disk,'
+        'writable=on,addr.type=unix,addr.path=SOCKET')
+    return [*chardev, '-device', 'vhost-user-blk-pci,chardev=back'], pid

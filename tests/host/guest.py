@@ -2,6 +2,7 @@
 """A guest of the emulated host: QEMU with KVM, its console, its QMP."""
 import os
 import re
+import socket
 import sys
 import time
 
@@ -12,6 +13,7 @@ sys.path.insert(0, os.path.join(TOP, 'upstream/python'))
 from qemu.machine import QEMUMachine  # noqa: E402
 
 MIB = 1 << 20
+DISK = 32     # MiB that devices move
 QEMU = os.environ.get('GMEM_QEMU',
                       os.path.join(TOP, 'build/qemu-system-x86_64'))
 
@@ -25,7 +27,7 @@ class Guest(QEMUMachine):
     incoming: it is to come by migration; see migration.py"""
 
     def __init__(self, *args, machine, mem='256M', cpus=1, then='idle',
-                 fill=90, accel='kvm', incoming=False, qemu=QEMU):
+                 fill=90, accel='kvm', incoming=False, append='', qemu=QEMU):
         super().__init__(qemu, base_temp_dir='/tmp', qmp_timer=60)
         self.set_machine(machine)
         self._console_path = os.path.join(self.temp_dir, 'console')
@@ -33,6 +35,7 @@ class Guest(QEMUMachine):
         self._whereabouts = ''
         self.fatal = 'gmem-guest: (CORRUPT|FAILED)|Kernel panic'
         self._seen = 0
+        self._control = None
         self._args += [
             '-nodefaults', '-no-user-config', '-accel', accel,
             '-cpu', 'qemu64,-svm', '-m', mem, '-smp', str(cpus),
@@ -40,8 +43,12 @@ class Guest(QEMUMachine):
             '-kernel', os.environ['GMEM_KERNEL'],
             '-initrd', os.environ['GMEM_GUEST'],
             '-append', f'console=ttyS0 quiet panic=-1 '
-                       f'gmem.then={then} gmem.fill={fill}',
+                       f'gmem.then={then} gmem.fill={fill} {append}',
             *(['-incoming', 'defer'] if incoming else []), *args]
+        if then == 'serve':
+            self._args += ['-chardev', 'socket,id=control,server=on,wait=off,'
+                           f'path={self._control_path()}',
+                           '-serial', 'chardev:control']
         self.launch()
 
     def console(self):
@@ -67,6 +74,20 @@ class Guest(QEMUMachine):
                 raise GuestError(f"no '{pattern}' in {timeout} s after "
                                  f"'{text[self._seen:].strip()[-80:]}'")
             time.sleep(0.05)
+
+    def _control_path(self):
+        return os.path.join(self.temp_dir, 'control')
+
+    def do(self, command, timeout=180):
+        """The answer of a guest with then='serve' (tests/guest/serve.c)"""
+        if not self._control:
+            self.wait_for('gmem-guest: serving', timeout)
+            self._control = socket.socket(socket.AF_UNIX)
+            self._control.connect(self._control_path())
+        self._control.sendall(f'{command}\n'.encode())
+        verb = command.split()[0]
+        answer = 'verified' if verb in ('fill', 'verify') else f'{verb}:'
+        return self.wait_for(rf'gmem-guest: {answer} *(.*)\n', timeout)[1]
 
     def wait_pass(self, timeout=180):
         """A guest that loops has read all its memory back, from now"""
@@ -113,6 +134,8 @@ class Guest(QEMUMachine):
     def end(self):
         if os.path.exists(self._console_path):
             self._last_console = self.console()
+        if self._control:
+            self._control.close()
         self.shutdown(hard=True)
 
     def wait_ended(self, timeout=60):

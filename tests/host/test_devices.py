@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Devices whose back ends reach guest memory themselves: other processes by
+the guest_memfd, the kernel by pages of QEMU's mapping of it."""
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import threading
+import zlib
+
+import pytest
+from guest import DISK, MIB
+from test_slots import assert_bound
+
+from qemu.machine.machine import VMLaunchFailure
+
+VIRTIOFSD = ['/usr/libexec/virtiofsd', '/usr/lib/qemu/virtiofsd']
+# RAM in two places: the back end gets the file twice, once with an offset.
+TWO_REGIONS = 'q35,max-ram-below-4g=128M,guest-memfd=on'
+
+
+@pytest.fixture
+def block_device(disk):
+    """A block device of the host with the disk in it"""
+    name = subprocess.run(['losetup', '--find', '--show', disk], check=True,
+                          text=True, stdout=subprocess.PIPE).stdout.strip()
+    yield name
+    subprocess.run(['losetup', '--detach', name], check=True)
+
+
+def checksum(data):
+    """As the guest tells it"""
+    return f'{len(data)} {zlib.crc32(data):08x}'
+
+
+@contextlib.contextmanager
+def bound_throughout(guest):
+    """All RAM is bound, and its slots are not touched."""
+    before = guest.blocks()
+    for block in before:
+        assert_bound(block)
+    yield
+    assert guest.blocks() == before
+
+
+def assert_data_gets_through(guest, device, disk):
+    """The guest reads what is in the image, and the image gets what the guest
+    writes, to and from buffers of its own and its page cache."""
+    with bound_throughout(guest):
+        assert guest.do(f'sum {device} direct') == checksum(disk.read_bytes())
+        written = guest.do(f'write {device} {DISK // 2} direct')
+        data = disk.read_bytes()
+        assert checksum(data[:DISK // 2 * MIB]) == written
+        assert guest.do(f'sum {device}') == checksum(data)
+        guest.do('verify')
+
+
+def pages_pinned():
+    """How many pages the kernel has been asked to pin since it started"""
+    with open('/proc/vmstat') as vmstat:
+        return int(re.search(r'nr_foll_pin_acquired (\d+)',
+                             vmstat.read())[1])
+
+
+def mappings_of_guest_memory(pid):
+    with open(f'/proc/{pid}/maps') as maps:
+        return maps.read().count('[kvm-gmem]')
+
+
+@pytest.mark.parametrize('aio', [
+    'io_uring', 'native', pytest.param('threads', marks=pytest.mark.long)])
+def test_direct_io_of_the_host_goes_to_guest_memory(serving, disk,
+                                                    block_device, aio):
+    try:
+        guest = serving('-drive', f'if=virtio,format=raw,file={block_device},'
+                        f'cache.direct=on,aio={aio}')
+    except VMLaunchFailure as error:
+        if 'not supported in this build' in (error.output or ''):
+            pytest.skip(f'this QEMU has no aio={aio}')
+        raise
+    before = pages_pinned()
+    assert_data_gets_through(guest, '/dev/vda', disk)
+    assert pages_pinned() - before >= DISK * MIB // 4096
+
+
+def test_vhost_user_blk_serves_guest_memory_by_the_file(serving, disk,
+                                                        storage_daemon):
+    options, pid = storage_daemon
+    guest = serving(*options, machine=TWO_REGIONS)
+    assert_data_gets_through(guest, '/dev/vda', disk)
+    assert mappings_of_guest_memory(pid) >= 2
+
+
+@contextlib.contextmanager
+def echo_server(address):
+    """Sends back what comes, on the port it returns"""
+    server = socket.create_server((address, 0))
+
+    def serve():
+        with server.accept()[0] as connection:
+            while data := connection.recv(MIB):
+                connection.sendall(data)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield server.getsockname()[1]
+    thread.join(timeout=60)
+    server.close()
+    assert not thread.is_alive()
+
+
+def test_vhost_net_moves_packets(serving):
+    if not os.access('/dev/vhost-net', os.R_OK | os.W_OK):
+        pytest.skip('this host has no /dev/vhost-net')
+    guest = serving('-netdev', 'tap,id=net,ifname=gmem0,vhost=on,'
+                    'script=no,downscript=no',
+                    '-device', 'virtio-net-pci,netdev=net,romfile=',
+                    machine=TWO_REGIONS)
+    for command in 'addr add 192.168.77.1/24 dev gmem0', 'link set gmem0 up':
+        subprocess.run(['ip', *command.split()], check=True)
+    with bound_throughout(guest), echo_server('192.168.77.1') as port:
+        guest.do('net eth0 192.168.77.2')
+        assert guest.do(f'echo 192.168.77.1 {port} 8') == str(8 * MIB)
+        guest.do('verify')
+    pid = guest.get_pid()
+    threads = [open(f'/proc/{pid}/task/{task}/comm').read()
+               for task in os.listdir(f'/proc/{pid}/task')]
+    assert f'vhost-{pid}\n' in threads
+
+
+def assert_files_get_through(guest, disk):
+    """Of a folder of the host that the guest has mounted on /mnt"""
+    with bound_throughout(guest):
+        assert guest.do('sum /mnt/disk') == checksum(disk.read_bytes())
+        written = guest.do(f'write /mnt/new {DISK // 2}')
+        assert checksum((disk.parent / 'new').read_bytes()) == written
+        guest.do('verify')
+
+
+def test_a_folder_shared_by_9p(serving, disk):
+    guest = serving('-virtfs', f'local,path={disk.parent},mount_tag=host,'
+                    'security_model=none')
+    guest.do('mount 9p host /mnt trans=virtio,version=9p2000.L,msize=512000')
+    assert_files_get_through(guest, disk)
+
+
+def test_a_folder_shared_by_virtiofs(serving, disk, back_end):
+    server = next((path for path in VIRTIOFSD if os.access(path, os.X_OK)),
+                  None)
+    if not server:
+        pytest.skip(f'no virtiofsd: {" or ".join(VIRTIOFSD)}')
+    chardev, pid = back_end(server, '--socket-path=SOCKET', '-o',
+                            f'source={disk.parent}', '-o', 'sandbox=chroot')
+    guest = serving(*chardev, '-device',
+                    'vhost-user-fs-pci,chardev=back,tag=host',
+                    machine=TWO_REGIONS)
+    guest.do('mount virtiofs host /mnt')
+    assert_files_get_through(guest, disk)
+    assert mappings_of_guest_memory(pid) >= 2
+
+
+def locked_mib(guest):
+    with open(f'/proc/{guest.get_pid()}/status') as status:
+        return int(re.search(r'VmLck:\s*(\d+) kB', status.read())[1]) >> 10
+
+
+def test_locked_memory(boot):
+    """It is bound, it holds, and what the kernel offers looks the same."""
+    locked = boot('-overcommit', 'mem-lock=on', machine='q35,guest-memfd=on')
+    locked.wait_verified()
+    assert locked_mib(locked) > 256
+    assert_bound(locked.block())
+    offered = locked.cmd('query-guest-memfd')['host']
+    assert offered == boot(machine='q35,guest-memfd=on').cmd(
+        'query-guest-memfd')['host']

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Memory comes and goes while the guest runs, each piece a guest_memfd."""
+import os
+
+import pytest
+from guest import MIB
+from test_devices import assert_data_gets_through, mappings_of_guest_memory
+from test_reclaim import host_uses_mib
+from test_slots import assert_bound, why_mapped, wait_until
+
+from qemu.qmp.legacy import QMPError
+
+DIMM = 256
+
+
+@pytest.fixture
+def growing(serving):
+    """A guest that can have more memory, and takes it at once"""
+    def start(*args, mem='256M,slots=4,maxmem=8G', **kwargs):
+        return serving(*args, mem=mem,
+                       append='memhp_default_state=online_movable', **kwargs)
+    return start
+
+
+def guest_has_mib(guest, path='/proc/meminfo'):
+    return int(guest.do(f'show {path} MemTotal:')) >> 10
+
+
+def filled_mib(guest):
+    """What the guest can fill and verify"""
+    return int(guest.do('fill 90').split()[0])
+
+
+def block_of(guest, memdev):
+    return next((block for block in guest.blocks()
+                 if block['memdev'] == memdev), None)
+
+
+def descriptors(guest):
+    return len(os.listdir(f'/proc/{guest.get_pid()}/fd'))
+
+
+def add_backend(guest, name, qom_type='memory-backend-guest-memfd', **props):
+    guest.cmd('object-add', {'qom-type': qom_type, 'id': name,
+                             **{'size': DIMM * MIB, **props}})
+
+
+def add_dimm(guest, name, **props):
+    guest.cmd('device_add', {'driver': 'pc-dimm', 'id': f'{name}-dimm',
+                             'memdev': name, **props})
+
+
+def remove_dimm(guest, name):
+    guest.cmd('device_del', {'id': f'{name}-dimm'})
+    guest.event_wait('DEVICE_DELETED', timeout=60,
+                     match={'data': {'device': f'{name}-dimm'}})
+    guest.cmd('object-del', {'id': name})
+
+
+def test_dimms_come_and_go_under_the_same_names(growing):
+    guest = growing()
+    small, before = guest_has_mib(guest), descriptors(guest)
+    for _ in range(3):
+        add_backend(guest, 'm1')
+        add_backend(guest, 'm2', 'memory-backend-ram')
+        add_dimm(guest, 'm1')
+        add_dimm(guest, 'm2')
+        wait_until(lambda: guest_has_mib(guest) >= small + 2 * DIMM)
+        assert filled_mib(guest) > small + DIMM
+        for name in 'm1', 'm2':
+            assert block_of(guest, name)['bound-bytes'] == DIMM * MIB
+        assert descriptors(guest) == before + 2
+        used = host_uses_mib()
+        guest.do('release')
+        remove_dimm(guest, 'm1')
+        remove_dimm(guest, 'm2')
+        wait_until(lambda: descriptors(guest) == before)
+        assert used - host_uses_mib() > DIMM
+        assert_bound(guest.block())
+        assert guest_has_mib(guest) == small
+    guest.do('fill 90')
+
+
+@pytest.mark.long
+def test_a_dimm_joins_its_numa_node(growing):
+    guest = growing(
+        '-object', 'memory-backend-guest-memfd,id=m0,size=256M',
+        '-object', 'memory-backend-guest-memfd,id=m1,size=256M',
+        '-numa', 'node,memdev=m0', '-numa', 'node,memdev=m1',
+        mem='512M,slots=4,maxmem=8G')
+    node = '/sys/devices/system/node/node1/meminfo'
+    small = guest_has_mib(guest, node)
+    add_backend(guest, 'm2', **{'host-nodes': [1], 'policy': 'bind'})
+    add_dimm(guest, 'm2', node=1)
+    wait_until(lambda: guest_has_mib(guest, node) == small + DIMM)
+    assert filled_mib(guest) > 512
+    for block in guest.blocks():
+        assert_bound(block)
+
+
+@pytest.mark.parametrize('how,slots', [
+    ('prealloc=on', [(0, 3072)]),
+    ('dynamic-memslots=on', [(0, 1024), (1024, 1024)])])
+def test_virtio_mem_grows_and_shrinks(growing, how, slots):
+    """The slots are those that hold plugged memory, and all of them bound."""
+    guest = growing(
+        '-object', 'memory-backend-guest-memfd,id=vm,size=3G',
+        '-device', f'virtio-mem-pci,id=more,memdev=vm,requested-size=0,{how}')
+
+    def resize(mib):
+        guest.cmd('qom-set', path='/machine/peripheral/more',
+                  property='requested-size', value=mib * MIB)
+        wait_until(lambda: guest.cmd(
+            'qom-get', path='/machine/peripheral/more',
+            property='size') == mib * MIB, timeout=120)
+
+    small = guest_has_mib(guest)
+    for _ in range(2):
+        empty = host_uses_mib()
+        resize(1152)
+        block = block_of(guest, 'vm')
+        assert [(slot['offset'] // MIB, slot['size'] // MIB)
+                for slot in block['slots'] if slot['as-id'] == 0] == slots
+        assert why_mapped(block) == {'none'}
+        wait_until(lambda: guest_has_mib(guest) >= small + 1152)
+        if how == 'prealloc=on':
+            assert host_uses_mib() - empty >= 1152
+        guest.do('fill 40')
+        guest.do('release')
+        resize(0)
+        assert host_uses_mib() < empty + 64
+        assert guest_has_mib(guest) == small
+    guest.do('fill 90')
+    bound = block_of(guest, 'vm')['bound-bytes']
+    assert bound == (0 if 'dynamic' in how else 3072 * MIB)
+
+
+@pytest.mark.long
+def test_new_memory_is_logged_and_bound_again(growing):
+    guest = growing(
+        '-object', 'memory-backend-guest-memfd,id=vm,size=3G',
+        '-device', 'virtio-mem-pci,id=more,memdev=vm,requested-size=1152M,'
+        'dynamic-memslots=on')
+    add_backend(guest, 'm1')
+    add_dimm(guest, 'm1')
+    wait_until(lambda: guest_has_mib(guest) > 1152 + DIMM)
+    guest.do('fill 25')
+    guest.cmd('migrate-set-parameters', **{'max-bandwidth': MIB})
+    guest.cmd('migrate', uri='exec:cat > /dev/null')
+    wait_until(lambda: {why for block in guest.blocks()
+                        for why in why_mapped(block)} == {'dirty-log'})
+    guest.do('verify')
+    guest.cmd('migrate_cancel')
+    wait_until(lambda: {why for block in guest.blocks()
+                        for why in why_mapped(block)} == {'none'})
+    guest.do('verify')
+
+
+@pytest.mark.long
+def test_a_reset_takes_back_what_was_plugged(growing):
+    guest = growing(
+        '-object', 'memory-backend-guest-memfd,id=vm,size=3G',
+        '-device', 'virtio-mem-pci,id=more,memdev=vm,requested-size=0,'
+        'dynamic-memslots=on')
+    empty = host_uses_mib()
+    guest.cmd('qom-set', path='/machine/peripheral/more',
+              property='requested-size', value=512 * MIB)
+    wait_until(lambda: guest_has_mib(guest) > 512 + 128)
+    guest.do('fill 90')
+    guest.cmd('qom-set', path='/machine/peripheral/more',
+              property='requested-size', value=0)
+    guest.cmd('system_reset')
+    guest.wait_verified()
+    assert host_uses_mib() < empty + 64
+    assert block_of(guest, 'vm')['slots'] == []
+    assert_bound(block_of(guest, 'pc.ram'))
+
+
+@pytest.mark.long
+def test_a_vhost_user_back_end_gets_new_memory(growing, disk, storage_daemon):
+    options, pid = storage_daemon
+    guest = growing(*options)
+    before = mappings_of_guest_memory(pid)
+    small = guest_has_mib(guest)
+    add_backend(guest, 'm1')
+    add_dimm(guest, 'm1')
+    wait_until(lambda: guest_has_mib(guest) >= small + DIMM)
+    assert mappings_of_guest_memory(pid) == before + 1
+    guest.do('fill 60')
+    assert_data_gets_through(guest, '/dev/vda', disk)
+    guest.do('release')
+    guest.do('put 3 /proc/sys/vm/drop_caches')
+    remove_dimm(guest, 'm1')
+    assert mappings_of_guest_memory(pid) == before
+    assert_data_gets_through(guest, '/dev/vda', disk)
+
+
+def too_much():
+    """The host has so much memory, but not to spare"""
+    with open('/proc/meminfo') as meminfo:
+        available = next(line.split()[1] for line in meminfo
+                         if line.startswith('MemAvailable:'))
+    return (int(available) // 1024 + 64) * MIB
+
+
+def test_a_backend_that_is_refused_leaves_nothing_behind(growing):
+    guest = growing()
+    before = descriptors(guest)
+    for message, props in {
+            'is more than the host': {'size': 1 << 50},
+            'is not a multiple of the page size': {'size': 4097},
+            'share=off': {'share': False},
+            'merge=on': {'merge': True},
+            'prealloc=on needs': {'size': too_much(), 'prealloc': True},
+            'cannot bind memory': {'host-nodes': [63], 'policy': 'bind'},
+            'file cannot be a guest_memfd': {
+                'qom_type': 'memory-backend-file', 'mem-path': '/tmp'}
+            }.items():
+        with pytest.raises(QMPError, match=message):
+            add_backend(guest, 'm1', **props)
+        wait_until(lambda: descriptors(guest) == before)
+        assert_bound(guest.block())
+    add_backend(guest, 'm1')
+    assert block_of(guest, 'm1')['slots'] == []
+    guest.cmd('object-del', {'id': 'm1'})
+    wait_until(lambda: descriptors(guest) == before)
+    guest.do('verify')
+
+
+def test_a_backend_in_use_cannot_be_deleted(growing):
+    guest = growing()
+    add_backend(guest, 'm1')
+    add_dimm(guest, 'm1')
+    for name in 'pc.ram', 'm1':
+        with pytest.raises(QMPError, match='in use'):
+            guest.cmd('object-del', {'id': name})
+    assert block_of(guest, 'm1')['bound-bytes'] == DIMM * MIB
+    guest.do('verify')
