@@ -81,6 +81,7 @@ def serving(boot):
     def start(*args, machine='q35,guest-memfd=on', fill=25, **kwargs):
         guest = boot(*args, machine=machine, then='serve', fill=fill, **kwargs)
         guest.wait_verified()
+        guest.wait_serving()
         return guest
     return start
 

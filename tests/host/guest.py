@@ -13,9 +13,22 @@ sys.path.insert(0, os.path.join(TOP, 'upstream/python'))
 from qemu.machine import QEMUMachine  # noqa: E402
 
 MIB = 1 << 20
-DISK = 32     # MiB that devices move
+DISK = 16     # MiB that devices move
 QEMU = os.environ.get('GMEM_QEMU',
                       os.path.join(TOP, 'build/qemu-system-x86_64'))
+
+
+def file_pages_mib(node):
+    """Page-cache memory of a host node: a guest_memfd's pages count there"""
+    with open(f'/sys/devices/system/node/node{node}/meminfo') as meminfo:
+        return int(re.search(r'FilePages: *(\d+) kB', meminfo.read())[1]) >> 10
+
+
+def host_uses_mib():
+    """Page-cache memory of all nodes"""
+    nodes = os.listdir('/sys/devices/system/node')
+    return sum(file_pages_mib(name[4:]) for name in nodes
+               if re.fullmatch(r'node\d+', name))
 
 
 class GuestError(Exception):
@@ -78,12 +91,14 @@ class Guest(QEMUMachine):
     def _control_path(self):
         return os.path.join(self.temp_dir, 'control')
 
+    def wait_serving(self):
+        """A guest with then='serve' can be told what to do, from now on."""
+        self.wait_for('gmem-guest: serving')
+        self._control = socket.socket(socket.AF_UNIX)
+        self._control.connect(self._control_path())
+
     def do(self, command, timeout=180):
-        """The answer of a guest with then='serve' (tests/guest/serve.c)"""
-        if not self._control:
-            self.wait_for('gmem-guest: serving', timeout)
-            self._control = socket.socket(socket.AF_UNIX)
-            self._control.connect(self._control_path())
+        """The guest's answer to a command (tests/guest/serve.c)"""
         self._control.sendall(f'{command}\n'.encode())
         verb = command.split()[0]
         answer = 'verified' if verb in ('fill', 'verify') else f'{verb}:'

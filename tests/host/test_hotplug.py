@@ -3,9 +3,8 @@
 import os
 
 import pytest
-from guest import MIB
+from guest import MIB, host_uses_mib
 from test_devices import assert_data_gets_through, mappings_of_guest_memory
-from test_reclaim import host_uses_mib
 from test_slots import assert_bound, why_mapped, wait_until
 
 from qemu.qmp.legacy import QMPError
@@ -98,49 +97,45 @@ def test_a_dimm_joins_its_numa_node(growing):
         assert_bound(block)
 
 
-@pytest.mark.parametrize('how,slots', [
-    ('prealloc=on', [(0, 3072)]),
-    ('dynamic-memslots=on', [(0, 1024), (1024, 1024)])])
-def test_virtio_mem_grows_and_shrinks(growing, how, slots):
-    """The slots are those that hold plugged memory, and all of them bound."""
-    guest = growing(
-        '-object', 'memory-backend-guest-memfd,id=vm,size=3G',
-        '-device', f'virtio-mem-pci,id=more,memdev=vm,requested-size=0,{how}')
+def resize(guest, mib):
+    """The virtio-mem device "more" """
+    path = '/machine/peripheral/more'
+    guest.cmd('qom-set', path=path, property='requested-size',
+              value=mib * MIB)
+    wait_until(lambda: guest.cmd('qom-get', path=path,
+                                 property='size') == mib * MIB)
 
-    def resize(mib):
-        guest.cmd('qom-set', path='/machine/peripheral/more',
-                  property='requested-size', value=mib * MIB)
-        wait_until(lambda: guest.cmd(
-            'qom-get', path='/machine/peripheral/more',
-            property='size') == mib * MIB, timeout=120)
 
-    small = guest_has_mib(guest)
-    for _ in range(2):
-        empty = host_uses_mib()
-        resize(1152)
+def virtio_mem(options):
+    return ['-object', 'memory-backend-guest-memfd,id=vm,size=2G', '-device',
+            f'virtio-mem-pci,id=more,memdev=vm,requested-size=0,{options}']
+
+
+@pytest.mark.parametrize('options,sizes', [
+    ('prealloc=on', [(256, [2048]), (128, [2048]), (0, [2048])]),
+    ('dynamic-memslots=on', [(1152, [1024, 1024]), (128, [1024]), (0, [])])])
+def test_virtio_mem_grows_and_shrinks(growing, options, sizes):
+    """The slots are there for the memory plugged, and all of them bound."""
+    guest = growing(*virtio_mem(options))
+    small, empty = guest_has_mib(guest), host_uses_mib()
+    for mib, slots in sizes:
+        resize(guest, mib)
+        wait_until(lambda: guest_has_mib(guest) == small + mib)
         block = block_of(guest, 'vm')
-        assert [(slot['offset'] // MIB, slot['size'] // MIB)
-                for slot in block['slots'] if slot['as-id'] == 0] == slots
-        assert why_mapped(block) == {'none'}
-        wait_until(lambda: guest_has_mib(guest) >= small + 1152)
-        if how == 'prealloc=on':
-            assert host_uses_mib() - empty >= 1152
-        guest.do('fill 40')
+        assert [slot['size'] // MIB for slot in block['slots']
+                if slot['as-id'] == 0] == slots
+        assert block['bound-bytes'] == sum(slots) * MIB
+        if options == 'prealloc=on':
+            assert host_uses_mib() - empty >= mib
+        assert host_uses_mib() - empty < mib + 64
+        guest.do('fill 30')
         guest.do('release')
-        resize(0)
-        assert host_uses_mib() < empty + 64
-        assert guest_has_mib(guest) == small
-    guest.do('fill 90')
-    bound = block_of(guest, 'vm')['bound-bytes']
-    assert bound == (0 if 'dynamic' in how else 3072 * MIB)
 
 
 @pytest.mark.long
 def test_new_memory_is_logged_and_bound_again(growing):
-    guest = growing(
-        '-object', 'memory-backend-guest-memfd,id=vm,size=3G',
-        '-device', 'virtio-mem-pci,id=more,memdev=vm,requested-size=1152M,'
-        'dynamic-memslots=on')
+    guest = growing(*virtio_mem('dynamic-memslots=on'))
+    resize(guest, 1152)
     add_backend(guest, 'm1')
     add_dimm(guest, 'm1')
     wait_until(lambda: guest_has_mib(guest) > 1152 + DIMM)
@@ -158,14 +153,10 @@ def test_new_memory_is_logged_and_bound_again(growing):
 
 @pytest.mark.long
 def test_a_reset_takes_back_what_was_plugged(growing):
-    guest = growing(
-        '-object', 'memory-backend-guest-memfd,id=vm,size=3G',
-        '-device', 'virtio-mem-pci,id=more,memdev=vm,requested-size=0,'
-        'dynamic-memslots=on')
-    empty = host_uses_mib()
-    guest.cmd('qom-set', path='/machine/peripheral/more',
-              property='requested-size', value=512 * MIB)
-    wait_until(lambda: guest_has_mib(guest) > 512 + 128)
+    guest = growing(*virtio_mem('dynamic-memslots=on'))
+    small, empty = guest_has_mib(guest), host_uses_mib()
+    resize(guest, 512)
+    wait_until(lambda: guest_has_mib(guest) == small + 512)
     guest.do('fill 90')
     guest.cmd('qom-set', path='/machine/peripheral/more',
               property='requested-size', value=0)

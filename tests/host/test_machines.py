@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Linux boots on a guest_memfd, on every machine and under every policy."""
 import os
-import re
 import shutil
 
 import pytest
-from guest import MIB
+from guest import MIB, file_pages_mib
 
 MACHINES = ['pc', 'q35', 'q35,smm=off', 'microvm']
 OVMF = '/usr/share/OVMF/OVMF_%s_4M%s.fd'
@@ -102,12 +101,6 @@ def test_ten_system_resets(boot):
         guest.cmd('system_reset')
     guest.wait_verified()
     assert_policy_holds(guest.block(), 'auto')
-
-
-def file_pages_mib(node):
-    """Page-cache memory of a host node: a guest_memfd's pages count there"""
-    with open(f'/sys/devices/system/node/node{node}/meminfo') as meminfo:
-        return int(re.search(r'FilePages: *(\d+) kB', meminfo.read())[1]) >> 10
 
 
 @pytest.mark.parametrize('policy,sizes', [('bound', [96, 480]),
