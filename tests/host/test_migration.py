@@ -24,6 +24,7 @@ def test_multifd(traveller, compression):
                         {'multifd-compression': compression,
                          'multifd-channels': 4})
     assert info['ram']['multifd-bytes'] > info['ram']['transferred'] / 2
+    set_parameters({'multifd-compression': 'none'}, traveller.guest)
 
 
 def test_multifd_sends_pages_without_copying_them(traveller):
