@@ -27,6 +27,7 @@ def test_multifd(traveller, compression):
     set_parameters({'multifd-compression': 'none'}, traveller.guest)
 
 
+@pytest.mark.long
 def test_multifd_sends_pages_without_copying_them(traveller):
     info = traveller.go('tcp', ['multifd', 'zero-copy-send'],
                         {'multifd-compression': 'none'})
