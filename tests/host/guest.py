@@ -139,6 +139,12 @@ class Guest(QEMUMachine):
                 return log.read()
         return self.get_log() or ''
 
+    def yank_migration(self):
+        """Ends it although QEMU is busy with it"""
+        self._qmp.cmd_obj({
+            'exec-oob': 'yank', 'id': 'yank',
+            'arguments': {'instances': [{'type': 'migration'}]}})
+
     def report(self):
         """For a failed test: what QEMU and the guest had to say"""
         return (f'--- {" ".join(self._qemu_full_args)}\n'

@@ -51,13 +51,21 @@ static __thread struct fuzzer *me;
 static __thread sigjmp_buf after_fault;
 static __thread volatile sig_atomic_t may_fault;
 
-static void on_fault(int sig)
+static void on_fault(int sig, siginfo_t *info, void *context)
 {
-	if (!may_fault) {
-		signal(sig, SIG_DFL);
-		return;
+	(void)context;
+	if (may_fault) {
+		siglongjmp(after_fault, 1);
 	}
-	siglongjmp(after_fault, 1);
+	/* KVM tells of a poisoned page by a signal; any other is our fault. */
+	if (info->si_code != 4 /* BUS_MCEERR_AR */) {
+		signal(sig, SIG_DFL);
+	}
+}
+
+static void on_interrupt(int sig)
+{
+	(void)sig;
 }
 
 static void on_alarm(int sig)
@@ -170,8 +178,9 @@ static int do_region(void)
 	};
 
 	spoil(&arg, sizeof(arg));
-	if ((uint16_t)arg.slot == 0 || (uint16_t)arg.slot == WITNESS_SLOT) {
-		arg.slot = slot;
+	/* Any other one that is possible would be in the way later. */
+	if ((uint16_t)arg.slot < 0x7fff) {
+		arg.slot = (arg.slot & ~0xffffu) | slot;
 	}
 	/* Terabytes are legal, but take long. */
 	if (arg.memory_size < 1ull << 44) {
@@ -189,7 +198,8 @@ static int do_attributes(void)
 	};
 
 	spoil(&arg, sizeof(arg));
-	if (arg.size < 1ull << 60) {
+	/* The kernel would go through all of it, however large it is. */
+	if (arg.address + arg.size >= arg.address) {
 		arg.size %= 1ul << 22;
 	}
 	return ioctl(vm.fd, GM_SET_ATTRIBUTES, &arg);
@@ -419,9 +429,6 @@ static int do_prefault(void)
 	};
 
 	spoil(&arg, sizeof(arg));
-	if (arg.size < 1ull << 60) {
-		arg.size %= 1ul << 22;
-	}
 	return me->vcpu ? ioctl(me->vcpu->fd, GM_PREFAULT, &arg) : 0;
 }
 
@@ -595,7 +602,7 @@ static void set_param(const char *value)
 static int new_memory(uint8_t **map)
 {
 	int shared = kind != TWO_BACKINGS;
-	int fd = gmem_create(&vm, SIZE, shared ? SHARED : GM_FLAG_MMAP);
+	int fd = gmem_create(&vm, SIZE, shared ? SHARED : 0);
 
 	if (fd < 0) {
 		fatal("guest_memfd");
@@ -648,10 +655,21 @@ static void storm(double seconds)
 	for (int i = 0; i < 3; i++) {
 		pthread_create(&fuzzer[i].thread, NULL, fuzz, &fuzzer[i]);
 	}
-	usleep((race_end(seconds) - now()) * 1e6);
+	/*
+	 * Signals, as a deletion of a slot and KVM_PRE_FAULT_MEMORY can wait
+	 * for each other until there is one, with and without the patches.
+	 */
+	for (end = race_end(seconds); now() < end; usleep(20000)) {
+		for (int i = 0; i < 3; i++) {
+			pthread_kill(fuzzer[i].thread, SIGUSR1);
+		}
+	}
 	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
 	for (int i = 0; i < 3; i++) {
-		pthread_join(fuzzer[i].thread, NULL);
+		while (pthread_tryjoin_np(fuzzer[i].thread, NULL)) {
+			pthread_kill(fuzzer[i].thread, SIGUSR1);
+			usleep(20000);
+		}
 	}
 	__atomic_store_n(&over, 1, __ATOMIC_RELEASE);
 	pthread_join(resolver, NULL);
@@ -677,8 +695,8 @@ static void calm(void)
 	for (int i = 0; i < 2 && have_edu; i++) {
 		ioas_unmap(edu.iommufd, ioas[i], 0, ~0ull);
 	}
-	if (kind == TWO_BACKINGS) {
-		ioctl(vm.fd, GM_SET_ATTRIBUTES, &shared);
+	if (kind == TWO_BACKINGS && ioctl(vm.fd, GM_SET_ATTRIBUTES, &shared)) {
+		fatal("KVM_SET_MEMORY_ATTRIBUTES");
 	}
 	for (int i = 0; i < 2; i++) {
 		finish_mmio(&vm.vcpu[i]);
@@ -686,41 +704,68 @@ static void calm(void)
 	}
 }
 
+/* How the last run of a vCPU ended, for a reader of the log. */
+static void explain(struct vcpu *vcpu, int err)
+{
+	struct gm_memory_fault *fault = vcpu_fault(vcpu);
+	struct kvm_regs regs;
+
+	ioctl(vcpu->fd, KVM_GET_REGS, &regs);
+	printf("# vCPU %d: %s, exit %d, rip %#llx\n",
+	       (int)(vcpu - vm.vcpu), strerror(err), vcpu->run->exit_reason,
+	       regs.rip);
+	if (fault) {
+		printf("# memory fault: flags %#lx, gpa %#lx\n",
+		       (long)fault->flags, (long)fault->gpa);
+	}
+}
+
+static int guest_reads(int cpu, uint64_t gpa, uint32_t want)
+{
+	uint32_t value = 0;
+
+	if (vcpu_read(&vm.vcpu[cpu], gpa, &value)) {
+		explain(&vm.vcpu[cpu], errno);
+		return 0;
+	}
+	if (value != want) {
+		printf("# vCPU %d reads %#x at %#lx, not %#x\n", cpu, value,
+		       (long)gpa, want);
+	}
+	return value == want;
+}
+
 static int witness_is_intact(void)
 {
-	uint32_t value;
+	int good = 1;
 
 	for (unsigned long i = 0; i < SIZE / 4; i++) {
-		if (witness[i] != (uint32_t)(i * 2654435761u)) {
-			return 0;
-		}
+		good &= witness[i] == (uint32_t)(i * 2654435761u);
 	}
-	for (unsigned long i = 0; i < SIZE; i += PAGE) {
+	for (unsigned long i = 0; i < SIZE && good; i += PAGE) {
 		for (int cpu = 0; cpu < 2; cpu++) {
-			if (vcpu_read(&vm.vcpu[cpu], WITNESS_GPA + i, &value) ||
-			    value != witness[i / 4]) {
-				return 0;
-			}
+			good &= guest_reads(cpu, WITNESS_GPA + i,
+					    witness[i / 4]);
 		}
 	}
-	return 1;
+	return good;
 }
 
 /* Does the guest see what the host writes, and the other way round? */
 static int is_usable(int fd, uint8_t *map)
 {
-	uint32_t value, good = 1;
+	int good = 1;
 
 	if (set_region(&vm, 1, GM_MEM_GUEST_MEMFD, MEM_GPA, SIZE, map, fd, 0,
 		       NULL)) {
+		printf("# cannot bind: %s\n", strerror(errno));
 		return 0;
 	}
 	for (unsigned long i = 0; i < SIZE && good; i += PAGE) {
 		map[i + 8] = i / PAGE + 1;
 		good = !vcpu_write(&vm.vcpu[0], MEM_GPA + i, i + 1) &&
 		       *(uint32_t *)(map + i) == i + 1 &&
-		       !vcpu_read(&vm.vcpu[1], MEM_GPA + i + 8, &value) &&
-		       value == i / PAGE + 1;
+		       guest_reads(1, MEM_GPA + i + 8, i / PAGE + 1);
 	}
 	if (good && have_edu && kind != TWO_BACKINGS) {
 		good = !ioas_map_file(edu.iommufd, ioas[0], fd, 0, SIZE, IOVA);
@@ -831,6 +876,9 @@ static void test(const char *name, double seconds)
 
 int main(void)
 {
+	const struct sigaction fault = { .sa_sigaction = on_fault,
+					 .sa_flags = SA_SIGINFO };
+	const struct sigaction interrupt = { .sa_handler = on_interrupt };
 	const char *seed = getenv("GMEM_SEED"), *reason;
 	int types;
 
@@ -853,8 +901,9 @@ int main(void)
 			fatal("pipe");
 		}
 	}
-	signal(SIGBUS, on_fault);
-	signal(SIGSEGV, on_fault);
+	sigaction(SIGBUS, &fault, NULL);
+	sigaction(SIGSEGV, &fault, NULL);
+	sigaction(SIGUSR1, &interrupt, NULL);
 	signal(SIGALRM, on_alarm);
 	alarm(60 + 3 * (race_end(10) - now()));
 
