@@ -5,7 +5,7 @@
  */
         .globl  _start
 _start:
-        nopl    0x676d6500 + MARK(%eax)
+        nopl    0x676d6500 + MARK(%rax)
         movl    $60, %eax
         xorl    %edi, %edi
         syscall
