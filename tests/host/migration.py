@@ -196,10 +196,14 @@ class Traveller:
         if prepare:
             prepare(source, 'client')
             prepare(destination, 'server')
-        set_parameters(parameters or {}, source, destination)
+        parameters = parameters or {}
+        usual = destination.cmd('query-migrate-parameters')
+        set_parameters(parameters, source, destination)
         set_capabilities(capabilities, True, source, destination)
         info = migrate(source, destination, transport, during, after)
         set_capabilities(capabilities, False, destination)
+        set_parameters({name: usual[name] for name in parameters},
+                       destination)
         self.guest, self.where = destination, where
         return info
 

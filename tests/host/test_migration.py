@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from migration import RING, in_flight, logging_begins, set_parameters
+from migration import RING, in_flight, logging_begins
 from test_slots import wait_until
 
 
@@ -24,13 +24,11 @@ def test_multifd(traveller, compression):
                         {'multifd-compression': compression,
                          'multifd-channels': 4})
     assert info['ram']['multifd-bytes'] > info['ram']['transferred'] / 2
-    set_parameters({'multifd-compression': 'none'}, traveller.guest)
 
 
 @pytest.mark.long
 def test_multifd_sends_pages_without_copying_them(traveller):
-    info = traveller.go('tcp', ['multifd', 'zero-copy-send'],
-                        {'multifd-compression': 'none'})
+    info = traveller.go('tcp', ['multifd', 'zero-copy-send'])
     assert info['ram']['multifd-bytes'] > info['ram']['transferred'] / 2
 
 
@@ -42,7 +40,6 @@ def test_tls(traveller, tmp_path, channels):
         guest.cmd('object-add', id='tls', endpoint=endpoint,
                   dir=str(tmp_path), **{'qom-type': 'tls-creds-psk'})
     traveller.go('tcp', channels, {'tls-creds': 'tls'}, prepare=credentials)
-    set_parameters({'tls-creds': ''}, traveller.guest)
     traveller.guest.cmd('object-del', id='tls')
 
 
@@ -81,9 +78,7 @@ def test_dirty_limit(traveller):
     (['mapped-ram', 'multifd'], {}),
     (['mapped-ram', 'multifd'], {'direct-io': True})])
 def test_mapped_ram(traveller, capabilities, parameters):
-    traveller.go('file', capabilities,
-                 {'multifd-compression': 'none', 'direct-io': False}
-                 | parameters)
+    traveller.go('file', capabilities, parameters)
 
 
 @pytest.mark.parametrize('capability', [
@@ -103,4 +98,3 @@ def test_it_pauses_before_the_switch_over(traveller):
 def test_cpr_reboot(traveller):
     traveller.go('file', parameters={'mode': 'cpr-reboot'},
                  during=logging_begins)
-    set_parameters({'mode': 'normal'}, traveller.guest)
