@@ -69,7 +69,8 @@ def mappings_of_guest_memory(pid):
 
 
 @pytest.mark.parametrize('aio', [
-    'io_uring', 'native', pytest.param('threads', marks=pytest.mark.long)])
+    'io_uring', *(pytest.param(aio, marks=pytest.mark.long)
+                  for aio in ('native', 'threads'))])
 def test_direct_io_of_the_host_goes_to_guest_memory(serving, disk,
                                                     block_device, aio):
     try:
@@ -141,7 +142,8 @@ def assert_files_get_through(guest, disk):
 def test_a_folder_shared_by_9p(serving, disk):
     guest = serving('-virtfs', f'local,path={disk.parent},mount_tag=host,'
                     'security_model=none')
-    guest.do('mount 9p host /mnt trans=virtio,version=9p2000.L,msize=512000')
+    guest.do('mount 9p host /mnt trans=virtio,version=9p2000.L,msize=512000,'
+             'cache=loose')
     assert_files_get_through(guest, disk)
 
 
