@@ -6,7 +6,8 @@
  * must succeed and some must fail, memory that nobody named keeps its content,
  * and in the end a guest, a device and the host can use what is left.
  *
- * GMEM_SEED in the environment replaces the seed.
+ * GMEM_SEED in the environment replaces the seed. How much is done is counted in
+ * calls, so that a slow machine tests as much as a fast one.
  */
 #include "edu.h"
 #include "uffd.h"
@@ -34,13 +35,15 @@ struct fuzzer {
 	struct vcpu *vcpu;
 	int pipe[2];
 	const char *doing;
+	unsigned long calls;
 	pthread_t thread;
 };
 
 static enum kind kind;
 static struct vm vm;
 static struct edu edu;
-static int have_edu, uffd, stop, poisoned;
+static int have_edu, uffd, poisoned;
+static unsigned long calls_each;
 static uint32_t ioas[2];
 static int file[FILES];
 static uint64_t *bitmap;
@@ -72,7 +75,8 @@ static void on_alarm(int sig)
 {
 	(void)sig;
 	for (int i = 0; i < 3; i++) {
-		dprintf(1, "Bail out! stuck in '%s'\n", fuzzer[i].doing ?: "");
+		dprintf(1, "Bail out! after %lu calls stuck in '%s'\n",
+			fuzzer[i].calls, fuzzer[i].doing ?: "");
 	}
 	_exit(1);
 }
@@ -140,6 +144,30 @@ static uint8_t *any_range(uint64_t *size)
 {
 	*size = (1 + below(below(2) ? 4 : SIZE / PAGE)) * PAGE;
 	return ARENA + below(FILES * PAGES) * PAGE;
+}
+
+/*
+ * A page for userfaultfd. Every fourth time everything is there that it needs:
+ * a new file, mapped and registered, whose first half has pages.
+ */
+static uint8_t *any_page(int present, uint64_t *size)
+{
+	uint32_t i = below(FILES), page = below(PAGES / 2);
+	uint8_t *p = ARENA + i * SIZE;
+	int fd;
+
+	if (below(4)) {
+		return any_range(size);
+	}
+	fd = gmem_create(&vm, SIZE, SHARED);
+	fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, SIZE / 2);
+	mmap(p, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+	uffd_register(uffd, p, SIZE, UFFDIO_REGISTER_MODE_MISSING |
+		      UFFDIO_REGISTER_MODE_MINOR | UFFDIO_REGISTER_MODE_WP,
+		      NULL);
+	close(__atomic_exchange_n(&file[i], fd, __ATOMIC_RELAXED));
+	*size = PAGE;
+	return p + (present ? page : page + PAGES / 2) * PAGE;
 }
 
 static int do_create(void)
@@ -245,7 +273,7 @@ static int do_copy(void)
 	struct uffdio_copy arg = { .mode = below(8) ? 0 : below(4) };
 	uint64_t size;
 
-	arg.dst = (uintptr_t)any_range(&size);
+	arg.dst = (uintptr_t)any_page(0, &size);
 	arg.len = size;
 	arg.src = (uintptr_t)page;
 	spoil(&arg, sizeof(arg));
@@ -253,12 +281,12 @@ static int do_copy(void)
 }
 
 /* ZEROPAGE, CONTINUE, POISON: a range, a mode, and what was done. */
-static int do_range(unsigned long cmd)
+static int do_range(unsigned long cmd, int present)
 {
 	struct uffdio_zeropage arg = { .mode = below(8) ? 0 : below(4) };
 	uint64_t size;
 
-	arg.range.start = (uintptr_t)any_range(&size);
+	arg.range.start = (uintptr_t)any_page(present, &size);
 	arg.range.len = size;
 	spoil(&arg, sizeof(arg));
 	return ioctl(uffd, cmd, &arg);
@@ -266,17 +294,17 @@ static int do_range(unsigned long cmd)
 
 static int do_zero(void)
 {
-	return do_range(UFFDIO_ZEROPAGE);
+	return do_range(UFFDIO_ZEROPAGE, 0);
 }
 
 static int do_continue(void)
 {
-	return do_range(UFFDIO_CONTINUE);
+	return do_range(UFFDIO_CONTINUE, 1);
 }
 
 static int do_poison(void)
 {
-	return do_range(UFFDIO_POISON);
+	return do_range(UFFDIO_POISON, 0);
 }
 
 static int do_protect(void)
@@ -284,7 +312,7 @@ static int do_protect(void)
 	struct uffdio_writeprotect arg = { .mode = below(2) };
 	uint64_t size;
 
-	arg.range.start = (uintptr_t)any_range(&size);
+	arg.range.start = (uintptr_t)any_page(1, &size);
 	arg.range.len = size;
 	spoil(&arg, sizeof(arg));
 	return ioctl(uffd, UFFDIO_WRITEPROTECT, &arg);
@@ -322,13 +350,17 @@ static int do_mmap(void)
 	return 0;
 }
 
+/*
+ * Not MADV_GUARD_INSTALL: in any shared mapping with write protection by
+ * userfaultfd it never returns, with and without the patches.
+ */
 static int do_advise(void)
 {
 	static const int advice[] = {
 		MADV_DONTNEED, MADV_DONTNEED, MADV_REMOVE, MADV_WILLNEED,
 		20 /* COLD */, 21 /* PAGEOUT */, 22, 23 /* POPULATE */,
 		MADV_HUGEPAGE, 25 /* COLLAPSE */, MADV_MERGEABLE, MADV_FREE,
-		102, 103 /* GUARD */, 101 /* SOFT_OFFLINE */, 18, 19, 99,
+		101 /* SOFT_OFFLINE */, 18, 19, 99,
 	};
 	uint64_t size;
 	uint8_t *p = any_range(&size);
@@ -559,12 +591,13 @@ static void do_one(void)
 		__atomic_fetch_add(&op->good, 1, __ATOMIC_RELAXED);
 	}
 	me->doing = NULL;
+	__atomic_fetch_add(&me->calls, 1, __ATOMIC_RELAXED);
 }
 
 static void *fuzz(void *arg)
 {
 	me = arg;
-	while (!__atomic_load_n(&stop, __ATOMIC_ACQUIRE)) {
+	while (me->calls < calls_each) {
 		do_one();
 	}
 	return NULL;
@@ -584,9 +617,9 @@ static void *resolve(void *arg)
 			continue;
 		}
 		range.start = msg.arg.pagefault.address & -PAGE;
-		if (uffd_unregister(uffd, (void *)range.start, PAGE)) {
-			ioctl(uffd, UFFDIO_WAKE, &range);
-		}
+		/* This wakes only those that wait for a missing page. */
+		uffd_unregister(uffd, (void *)range.start, PAGE);
+		ioctl(uffd, UFFDIO_WAKE, &range);
 	}
 	return NULL;
 }
@@ -639,19 +672,38 @@ static void set_up(void)
 	}
 }
 
-/* One thread, which the seed determines, then several. */
-static void storm(double seconds)
+/* A minute without any progress, on however slow a machine, is a hang. */
+static void watch(void)
 {
-	double end = race_end(seconds);
+	static unsigned long before;
+	unsigned long calls = 0;
+
+	for (int i = 0; i < 3; i++) {
+		calls += __atomic_load_n(&fuzzer[i].calls, __ATOMIC_RELAXED);
+	}
+	if (calls != before) {
+		alarm(60);
+	}
+	before = calls;
+}
+
+/* One thread, which the seed determines, then several; each makes @calls. */
+static void storm(unsigned long calls)
+{
 	pthread_t resolver;
 	int over = 0;
 
+	for (int i = 0; i < 3; i++) {
+		fuzzer[i].calls = 0;
+	}
 	pthread_create(&resolver, NULL, resolve, &over);
 	me = &fuzzer[0];
-	while (now() < end) {
+	while (me->calls < calls) {
 		do_one();
+		watch();
 	}
-	stop = 0;
+	me->calls = 0;
+	calls_each = calls;
 	for (int i = 0; i < 3; i++) {
 		pthread_create(&fuzzer[i].thread, NULL, fuzz, &fuzzer[i]);
 	}
@@ -659,16 +711,13 @@ static void storm(double seconds)
 	 * Signals, as a deletion of a slot and KVM_PRE_FAULT_MEMORY can wait
 	 * for each other until there is one, with and without the patches.
 	 */
-	for (end = race_end(seconds); now() < end; usleep(20000)) {
-		for (int i = 0; i < 3; i++) {
-			pthread_kill(fuzzer[i].thread, SIGUSR1);
-		}
-	}
-	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
 	for (int i = 0; i < 3; i++) {
 		while (pthread_tryjoin_np(fuzzer[i].thread, NULL)) {
-			pthread_kill(fuzzer[i].thread, SIGUSR1);
+			for (int j = i; j < 3; j++) {
+				pthread_kill(fuzzer[j].thread, SIGUSR1);
+			}
 			usleep(20000);
+			watch();
 		}
 	}
 	__atomic_store_n(&over, 1, __ATOMIC_RELEASE);
@@ -682,8 +731,10 @@ static void calm(void)
 
 	close(uffd);
 	munmap(ARENA, FILES * SIZE);
+	/* Also those of system management mode. */
 	for (int slot = 1; slot <= SLOTS; slot++) {
 		set_region(&vm, slot, 0, 0, 0, NULL, 0, 0, NULL);
+		set_region(&vm, 1 << 16 | slot, 0, 0, 0, NULL, 0, 0, NULL);
 	}
 	for (int i = 0; i < 3; i++) {
 		while (read(fuzzer[i].pipe[0], out, sizeof(out)) > 0) {
@@ -769,7 +820,8 @@ static int is_usable(int fd, uint8_t *map)
 	}
 	if (good && have_edu && kind != TWO_BACKINGS) {
 		good = !ioas_map_file(edu.iommufd, ioas[0], fd, 0, SIZE, IOVA);
-		for (unsigned long i = 0; i < PAGES && good; i++) {
+		/* The device takes its time: two pages will do. */
+		for (unsigned long i = 0; i < PAGES && good; i += PAGES - 1) {
 			good = edu_read(&edu, IOVA + i * PAGE + 8) ==
 			       (int)i + 1;
 		}
@@ -820,9 +872,10 @@ static int files_are_usable(void)
 	return good;
 }
 
-static void test(const char *name, double seconds)
+static void test(const char *name, unsigned long each)
 {
 	unsigned long calls = 0;
+	double begin = now();
 	uint8_t *map;
 	int fd;
 
@@ -834,7 +887,7 @@ static void test(const char *name, double seconds)
 	}
 	fuzzer[0].vcpu = &vm.vcpu[0];
 	fuzzer[1].vcpu = &vm.vcpu[1];
-	storm(seconds / 2);
+	storm(each);
 	calm();
 	for (unsigned int i = 0; i < OPERATIONS; i++) {
 		struct operation *op = &operation[i];
@@ -846,7 +899,7 @@ static void test(const char *name, double seconds)
 			   op->good, op->bad);
 		}
 	}
-	printf("# %lu calls\n", calls);
+	printf("# %lu calls in %.1f s\n", calls, now() - begin);
 	if (have_edu) {
 		edu_scratch(&edu, ioas[0]);
 		if (edu_attach(&edu, ioas[0])) {
@@ -905,18 +958,17 @@ int main(void)
 	sigaction(SIGSEGV, &fault, NULL);
 	sigaction(SIGUSR1, &interrupt, NULL);
 	signal(SIGALRM, on_alarm);
-	alarm(60 + 3 * (race_end(10) - now()));
 
 	kind = DEFAULT_VM;
-	test("default VM", 4);
+	test("default VM", 2000 * race_factor());
 	if (types > 0 && types & 1 << GM_SW_PROTECTED_VM) {
 		kind = TWO_BACKINGS;
-		test("two backings", 2);
+		test("two backings", 1000 * race_factor());
 	}
 	if (types > 0 && types & 1 << GM_SW_PROTECTED_VM &&
 	    !access(PARAM, W_OK)) {
 		kind = IN_PLACE;
-		test("in place", 6);
+		test("in place", 3000 * race_factor());
 	}
 	set_param("N");
 	return tap_done();

@@ -186,19 +186,32 @@ static void test_minor(void)
 	close(fd);
 }
 
+/*
+ * A memory error in a page that is mapped here, if the kernel can inject one. It
+ * tells of it by SIGBUS, and the call fails, as a guest_memfd keeps the page.
+ */
+static int memory_error(void *p)
+{
+	if (sigsetjmp(after_fault, 1)) {
+		return 1;
+	}
+	return !madvise(p, PAGE, 100 /* MADV_HWPOISON */) || errno == EBUSY;
+}
+
 static void test_hwpoison(void)
 {
 	int fd = new_file(), uffd = uffd_open(0);
 	uint8_t *p = gmem_map(fd, SIZE), *other = gmem_map(fd, SIZE);
 
 	other[0] = 1;
-	if (madvise(other, PAGE, 100 /* MADV_HWPOISON */)) {
-		skip("CONTINUE of a poisoned page",
-		     "this kernel cannot inject memory errors");
-	} else {
+	if (memory_error(other)) {
 		uffd_register(uffd, p, SIZE, UFFDIO_REGISTER_MODE_MINOR, NULL);
 		ok_errno(uffd_continue(uffd, p, PAGE), EIO,
 			 "CONTINUE of a poisoned page");
+		ok(read_faults(other), "which raises SIGBUS");
+	} else {
+		skip("CONTINUE of a poisoned page",
+		     "this kernel cannot inject memory errors");
 	}
 	munmap(other, SIZE);
 	munmap(p, SIZE);

@@ -159,14 +159,10 @@ static inline int vcpu_exec(struct vcpu *vcpu, int code, struct kvm_regs *regs)
 {
 	regs->rip = CODE_GPA + code;
 	regs->rflags = 2;
-	if (ioctl(vcpu->fd, KVM_SET_REGS, regs)) {
-		fatal("KVM_SET_REGS");
-	}
-	if (ioctl(vcpu->fd, KVM_RUN, 0)) {
+	if (ioctl(vcpu->fd, KVM_SET_REGS, regs) ||
+	    ioctl(vcpu->fd, KVM_RUN, 0) ||
+	    ioctl(vcpu->fd, KVM_GET_REGS, regs)) {
 		return -1;
-	}
-	if (ioctl(vcpu->fd, KVM_GET_REGS, regs)) {
-		fatal("KVM_GET_REGS");
 	}
 	if (vcpu->run->exit_reason != KVM_EXIT_HLT) {
 		errno = ENOEXEC;
@@ -236,12 +232,18 @@ static inline double now(void)
 	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-/* When a race that takes @seconds by default is to end. */
-static inline double race_end(double seconds)
+/* How much longer than usual a race is to be. */
+static inline double race_factor(void)
 {
 	const char *factor = getenv("GMEM_RACE");
 
-	return now() + seconds * (factor ? atof(factor) : 1);
+	return factor ? atof(factor) : 1;
+}
+
+/* When a race that takes @seconds by default is to end. */
+static inline double race_end(double seconds)
+{
+	return now() + seconds * race_factor();
 }
 
 #endif
