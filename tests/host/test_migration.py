@@ -18,8 +18,8 @@ def test_it_moves_to_ordinary_memory_and_back(traveller, memory):
     traveller.go()
 
 
-@pytest.mark.parametrize('memory', [
-    'anonymous', pytest.param('memfd', marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize('memory', ['anonymous', 'memfd'])
 def test_it_moves_to_an_unmodified_qemu_and_back(traveller, memory):
     qemu = os.environ.get('GMEM_UNMODIFIED')
     if not qemu:
