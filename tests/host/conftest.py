@@ -26,12 +26,12 @@ def missing():
 def pytest_configure(config):
     config.addinivalue_line('markers', 'long: only with check --long')
     config.addinivalue_line('markers',
-                            'kernel(name): only on this kernel of the host')
+                            'kernel(name...): only on these kernels of the host')
 
 
 def on_other_kernel(item):
     marker = item.get_closest_marker('kernel')
-    return marker and marker.args[0] != os.environ.get('GMEM_KERNEL_NAME')
+    return marker and os.environ.get('GMEM_KERNEL_NAME') not in marker.args
 
 
 def pytest_collection_modifyitems(config, items):

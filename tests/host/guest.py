@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A guest of the emulated host: QEMU with KVM, its console, its QMP."""
+import asyncio
 import os
 import re
 import socket
@@ -97,9 +98,12 @@ class Guest(QEMUMachine):
         self._control = socket.socket(socket.AF_UNIX)
         self._control.connect(self._control_path())
 
+    def tell(self, command):
+        self._control.sendall(f'{command}\n'.encode())
+
     def do(self, command, timeout=180):
         """The guest's answer to a command (tests/guest/serve.c)"""
-        self._control.sendall(f'{command}\n'.encode())
+        self.tell(command)
         verb = command.split()[0]
         answer = 'verified' if verb in ('fill', 'verify') else f'{verb}:'
         return self.wait_for(rf'gmem-guest: {answer} *(.*)\n', timeout)[1]
@@ -139,11 +143,18 @@ class Guest(QEMUMachine):
                 return log.read()
         return self.get_log() or ''
 
-    def yank_migration(self):
-        """Ends it although QEMU is busy with it"""
-        self._qmp.cmd_obj({
-            'exec-oob': 'yank', 'id': 'yank',
-            'arguments': {'instances': [{'type': 'migration'}]}})
+    def cmd_and_yank(self, command, seconds, **arguments):
+        """A command that QEMU answers only after a yank of the migration,
+        which it gets so many seconds later"""
+        async def both():
+            # pylint: disable=protected-access
+            qmp = self._qmp._qmp
+            answer = asyncio.create_task(qmp.execute(command, arguments))
+            await asyncio.sleep(seconds)
+            await qmp.execute('yank', {'instances': [{'type': 'migration'}]},
+                              oob=True)
+            await asyncio.wait_for(answer, 60)
+        self._qmp._sync(both(), 120)
 
     def report(self):
         """For a failed test: what QEMU and the guest had to say"""

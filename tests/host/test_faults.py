@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The kernel refuses a memslot: no hole, no abort, and the reason is said."""
+import itertools
 import os
 
 import pytest
 from guest import MIB, TOP, Guest, GuestError
 from test_machines import HOLES
+from test_slots import assert_bound, set_slots, wait_until, why_mapped
 
 SHIM = os.path.join(TOP, 'build/gmem/libfail-memslot.so')
 
@@ -92,3 +94,56 @@ def test_a_change_that_fails_is_taken_back(boot, fail, tmp_path, first):
     assert block['counters']['refused'] == 1
     assert no_hole(block)
     assert block['size'] == 256 * MIB
+
+
+def log_begins(guest):
+    guest.cmd('migrate-set-parameters', **{'max-bandwidth': MIB})
+    guest.cmd('migrate', uri='exec:cat > /dev/null')
+    wait_until(lambda: why_mapped(guest.block()) == {'dirty-log'})
+
+
+def log_ends(guest):
+    guest.cmd('migrate_cancel')
+    wait_until(lambda: guest.cmd('query-migrate')['status'] == 'cancelled')
+    wait_until(lambda: 'dirty-log' not in why_mapped(guest.block()))
+
+
+def test_auto_maps_what_cannot_be_bound_again(boot, fail):
+    """The n-th change back from mapped to bound fails, for every n."""
+    guest = boot(machine='q35,guest-memfd=on', then='loop', fill=25)
+    guest.wait_verified()
+    for nth in itertools.count():
+        log_begins(guest)
+        fail(f'bound {nth} 1')
+        log_ends(guest)
+        fail(None)
+        block = guest.block()
+        assert no_hole(block)
+        guest.wait_pass()
+        if block['counters']['refused'] == nth:
+            break
+        assert 'refused' in why_mapped(block)
+        set_slots(guest, 'auto')
+        assert_bound(guest.block())
+    assert_bound(block)
+    assert nth == len([slot for slot in block['slots'] if slot['bound']])
+
+
+@pytest.mark.parametrize('first', [
+    0, *(pytest.param(n, marks=pytest.mark.long) for n in range(1, 8))])
+def test_a_change_back_that_fails_leaves_what_was_there(boot, fail, first):
+    guest = boot(machine='q35,guest-memfd=on,guest-memfd-slots=bound')
+    guest.wait_verified()
+    log_begins(guest)
+    fail(f'any {first} 1')
+    guest.cmd('migrate_cancel')
+    guest.event_wait('STOP', timeout=60)
+    assert guest.cmd('query-status')['status'] == 'internal-error'
+    block = guest.block()
+    assert block['counters']['refused'] == 1
+    assert no_hole(block)
+    fail(None)
+    guest.cmd('system_reset')
+    guest.cmd('cont')
+    guest.wait_verified()
+    assert_bound(guest.block())

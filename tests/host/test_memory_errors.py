@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The host's memory fails under a guest: broken pages."""
+"""The host's memory fails under a guest: broken pages, and none left."""
 import errno
 import os
 import re
 
 import pytest
+from test_slots import wait_until
 
 INJECT = '/sys/kernel/debug/hwpoison/corrupt-pfn'
 TRACE = '/sys/kernel/tracing'
+NO_PAGE = '/sys/kernel/debug/fail_page_alloc'
 PAGE = 4096
 
 
@@ -92,3 +94,44 @@ def test_a_broken_page_that_only_kvm_has_is_a_machine_check(boot,
     assert_told_and_survives_reset(guest)
     guest.end()
     assert 'gmem_run_failed' in guest.get_log()
+
+
+@pytest.fixture
+def starve():
+    """starve(thread, n): its next n allocations of pages by the kernel fail"""
+    for name, value in {'task-filter': 'Y', 'ignore-gfp-wait': 'N',
+                        'ignore-gfp-highmem': 'N', 'min-order': 0,
+                        'interval': 1, 'probability': 100, 'times': 0,
+                        'verbose': 0}.items():
+        write(f'{NO_PAGE}/{name}', value)
+
+    def arm(thread, n):
+        write(f'/proc/{thread}/make-it-fail', 1)
+        write(f'{NO_PAGE}/times', n)
+    yield arm
+    write(f'{NO_PAGE}/probability', 0)
+
+
+def wait_stopped_for_memory(guest):
+    event = guest.event_wait('GUEST_MEMFD_NO_MEMORY', timeout=120)
+    wait_until(lambda: guest.cmd('query-status')['status'] == 'io-error')
+    return event['data']
+
+
+@pytest.mark.kernel('stock-debug', 'gmem-debug')
+def test_a_guest_that_gets_no_page_is_stopped_and_goes_on_later(serving,
+                                                                starve):
+    guest = serving(fill=10)
+    thread, = [cpu['thread-id'] for cpu in guest.cmd('query-cpus-fast')]
+    before = guest.block()['size']
+    starve(thread, 1)
+    guest.tell('fill 60')
+    data = wait_stopped_for_memory(guest)
+    assert data['memdev'] == 'pc.ram'
+    assert 0 < data['offset'] < before and data['offset'] % PAGE == 0
+    starve(thread, 1)
+    guest.cmd('cont')
+    assert wait_stopped_for_memory(guest)['offset'] == data['offset']
+    guest.cmd('cont')
+    guest.wait_verified()
+    assert 'the host has no memory for a page of the guest' in guest.log()
