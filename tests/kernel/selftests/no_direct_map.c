@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #define SIZE	(16 * PAGE)
+#define SEEN	8	/* pages that the kernel is asked about, of SIZE */
 #define ALL	(GM_FLAG_MMAP | GM_FLAG_INIT_SHARED | GM_FLAG_NO_DIRECT_MAP)
 
 #ifndef MADV_POPULATE_READ
@@ -93,10 +94,29 @@ static int kernel_sees(uint64_t phys)
 	return ret;
 }
 
+/* Write the pattern into pages; where they are. */
+static void fill(uint8_t *p, uint64_t phys[SEEN])
+{
+	for (int i = 0; i < SEEN; i++) {
+		memcpy(p + i * PAGE, pattern, PAGE);
+		phys[i] = phys_of(p + i * PAGE);
+	}
+}
+
+static int kernel_sees_of(const uint64_t phys[SEEN])
+{
+	int seen = 0;
+
+	for (int i = 0; i < SEEN; i++) {
+		seen += kernel_sees(phys[i]);
+	}
+	return seen;
+}
+
 static void test_direct_map(void)
 {
 	int fd, uffd = uffd_open(0);
-	uint64_t phys;
+	uint64_t phys[SEEN];
 	uint8_t *p;
 
 	if (access("/proc/kcore", R_OK)) {
@@ -113,17 +133,16 @@ static void test_direct_map(void)
 
 	fd = new_file(ALL);
 	p = gmem_map(fd, SIZE);
-	memcpy(p, pattern, PAGE);
-	phys = phys_of(p);
-	ok_eq(kernel_sees(phys), 0, "with it the kernel does not");
+	fill(p, phys);
+	ok_eq(kernel_sees_of(phys), 0, "with it the kernel sees none");
 	ok(!memcmp(p, pattern, PAGE), "but the process does");
-	punch(fd, 0, PAGE);
-	ok_eq(kernel_sees(phys), 1, "a punched page is back");
+	punch(fd, 0, SEEN * PAGE);
+	/* A page or two of those that are free may be in use again. */
+	ok(kernel_sees_of(phys) >= SEEN / 2, "punched pages are back");
 
-	fallocate(fd, FALLOC_FL_KEEP_SIZE, PAGE, PAGE);
-	memcpy(p + PAGE, pattern, PAGE);
-	phys = phys_of(p + PAGE);
-	ok_eq(kernel_sees(phys), 0, "so leaves a preallocated page");
+	fallocate(fd, FALLOC_FL_KEEP_SIZE, SEEN * PAGE, SEEN * PAGE);
+	fill(p + SEEN * PAGE, phys);
+	ok_eq(kernel_sees_of(phys), 0, "so leave preallocated pages");
 
 	uffd_register(uffd, p, SIZE, UFFDIO_REGISTER_MODE_MISSING, NULL);
 	ok_call(uffd_copy(uffd, p + 2 * PAGE, pattern, PAGE), "UFFDIO_COPY");
@@ -133,7 +152,7 @@ static void test_direct_map(void)
 	uffd_unregister(uffd, p, SIZE);
 	munmap(p, SIZE);
 	close(fd);
-	ok_eq(kernel_sees(phys), 1, "after close all is back");
+	ok(kernel_sees_of(phys) >= SEEN / 2, "after close all are back");
 	close(uffd);
 }
 
