@@ -75,7 +75,8 @@ def test_ovmf_with_smm_boots_linux(boot, tmp_path):
     assert_policy_holds(guest.block(), 'auto', only_smm=tseg * MIB)
 
 
-@pytest.mark.parametrize('machine', ['pc', 'q35'])
+@pytest.mark.parametrize('machine', [
+    pytest.param('pc', marks=pytest.mark.long), 'q35'])
 def test_ram_on_both_sides_of_4_gib(boot, machine):
     guest = boot(machine=f'{machine},guest-memfd=on', mem='5G', cpus=2,
                  fill=40)

@@ -38,8 +38,8 @@ def wait_until(condition, timeout=60):
 
 @pytest.fixture
 def busy(boot):
-    """A guest of two processors that reads all its memory back, for ever"""
-    guest = boot(machine='q35,guest-memfd=on', cpus=2, then='loop')
+    """A guest of two processors that reads its memory back, for ever"""
+    guest = boot(machine='q35,guest-memfd=on', cpus=2, fill=30, then='loop')
     guest.wait_verified()
     return guest
 

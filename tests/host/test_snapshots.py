@@ -7,8 +7,9 @@ import subprocess
 
 import pytest
 from guest import TOP
-from migration import (RING, assert_arrived, assert_stayed, listen,
-                       set_capabilities, status, wait_completed)
+from migration import (RING, assert_arrived, assert_stayed, hold_back,
+                       in_flight, is_running, let_go, listen,
+                       set_capabilities, wait_completed)
 from test_slots import assert_bound, wait_until, why_mapped
 
 IMG = os.path.join(TOP, 'build/qemu-img')
@@ -119,11 +120,14 @@ def test_a_background_snapshot_is_refused(traveller):
 def test_a_background_snapshot_is_of_one_moment(traveller, tmp_path):
     guest = traveller.be()
     set_capabilities(['background-snapshot'], True, guest)
-    guest.cmd('migrate-set-parameters', **{'max-bandwidth': 8 << 20})
+    hold_back(guest, bandwidth=1 << 20)
     guest.cmd('migrate', uri=f'file:{tmp_path}/state')
-    wait_until(lambda: why_mapped(guest.block()) == {'write-tracking'})
+    wait_until(lambda: why_mapped(guest.block()) == {'write-tracking'} and
+               is_running(guest))
+    sent = in_flight(guest)['ram']['normal']
+    wait_until(lambda: in_flight(guest)['ram']['normal'] > sent + 512)
+    let_go(guest)
     guest.wait_pass()
-    assert status(guest) == 'active'
     wait_completed(guest)
     traveller.stays()
     set_capabilities(['background-snapshot'], False, guest)
