@@ -70,7 +70,8 @@ def test_auto_converge(traveller):
                  during=throttled('cpu-throttle-percentage'))
 
 
-@pytest.mark.parametrize('memory', ['gmem', 'memfd'])
+@pytest.mark.parametrize('memory', [
+    'gmem', pytest.param('memfd', marks=pytest.mark.long)])
 def test_a_dirty_ring(traveller, memory):
     source = traveller.be(accel=RING)
     traveller.go(memory=memory)

@@ -17,13 +17,8 @@ REFUSED = {
     'mode/exec': 'a guest_memfd belongs to one VM',
 }
 # The rest runs with --long.
-CUT = [
-    'cancel/src/after/active', 'dirty_ring', 'mode/transfer',
-    'multifd/file/mapped-ram/live', 'multifd/tcp/plain/cancel',
-    'multifd/tcp/plain/zstd', 'postcopy/plain', 'precopy/file/offset',
-    'precopy/tcp/tls/psk/match', 'precopy/unix/suspend/live',
-    'precopy/unix/xbzrle', 'validate_uuid',
-]
+CUT = ['migration/multifd/tcp/plain/zstd', 'migration/postcopy/plain',
+       'migration/precopy/unix/xbzrle']
 
 
 def run(memory, *args):
@@ -64,22 +59,9 @@ def reason(name):
                 None)
 
 
-def is_cut(name):
-    return name.removeprefix('migration/') in CUT
-
-
-@pytest.mark.parametrize('name', [name for name in NAMES if is_cut(name)])
-def test_passes_with_a_guest_memfd(name):
-    result, said = outcome('guest-memfd', name)
-    if reason(name):
-        assert result == 'not ok' and reason(name) in said
-    else:
-        assert result == 'ok'
-
-
-@pytest.mark.long
-@pytest.mark.parametrize('name', [name for name in NAMES
-                                  if not is_cut(name)])
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=[] if name in CUT else pytest.mark.long)
+    for name in NAMES])
 def test_ends_as_with_a_memfd(name):
     result, said = outcome('guest-memfd', name)
     if reason(name):
