@@ -45,7 +45,10 @@ def outcome(memory, name):
     # -p means all that begins so
     longer = [word for other in NAMES if other.startswith(f'{name}/')
               for word in ('-s', f'/x86_64/{other}')]
-    done = run(memory, '--tap', '-p', f'/x86_64/{name}', *longer)
+    try:
+        done = run(memory, '--tap', '-p', f'/x86_64/{name}', *longer)
+    except subprocess.TimeoutExpired as err:
+        return 'not ok', str(err)
     print(done.stdout)
     verdict = re.search(r'^(ok|not ok) \d+ \S+( # SKIP)?', done.stdout, re.M)
     if done.returncode or not verdict:
