@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""tests/host/run gives back what its command did, and says when the host it
+ran on is to blame."""
+import pathlib
+import subprocess
+
+import pytest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+
+
+def on_host(*command, options=()):
+    return subprocess.run(
+        [TOP / 'tests/host/run', '--mem=512M', *options, '--', *command],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, check=False)
+
+
+def test_status_output_and_results_come_back(tmp_path):
+    run = on_host('sh', '-c', 'id -u; echo kept > $RESULTS/file; exit 7',
+                  options=[f'--results={tmp_path}'])
+    assert (run.returncode, run.stdout) == (7, '0\n')
+    assert (tmp_path / 'file').read_text() == 'kept\n'
+
+
+@pytest.mark.parametrize('status,options,command,said', [
+    (124, ['--timeout=10'], 'sleep 1000', 'not done after 10 s'),
+    (125, [], 'echo c > /proc/sysrq-trigger; sleep 1000', 'sysrq triggered'),
+    (123, [], 'echo "<3>WARNING: from a test" > /dev/kmsg',
+     'WARNING: from a test'),
+], ids=['time-out', 'panic', 'splat'])
+def test_a_host_that_fails(status, options, command, said):
+    run = on_host('sh', '-c', command, options=options)
+    assert run.returncode == status, run.stderr
+    assert said in run.stderr
+
+
+def test_an_option_it_does_not_have():
+    run = on_host('true', options=['--kernels=stock'])
+    assert run.returncode == 1
+    assert run.stderr.count('\n') == 1 and '--kernels' in run.stderr
