@@ -4,7 +4,8 @@ CACHE := $(or $(GMEM_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/qemu-gmem)
 export CCACHE_DIR ?= $(CACHE)/ccache
 export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
-NINJA = ninja -C build $(if $(V),-v)
+# ccache looks at the headers, and runs no preprocessor before each compiler
+NINJA = CCACHE_DEPEND=1 ninja -C build $(if $(V),-v)
 
 .PHONY: all setup install clean distclean refresh-patches demo check
 .PHONY: check-long bench help graft
