@@ -26,8 +26,9 @@ def image():
 def test_the_series_builds_for_arm64(image):
     assert image.read_bytes()[56:60] == b'ARM\x64'
     config = (image.parent / 'config').read_text()
-    for option in 'KVM_GUEST_MEMFD', 'HAVE_KVM_USERFAULT', 'IOMMUFD':
+    for option in 'KVM_GUEST_MEMFD', 'IOMMUFD':
         assert f'CONFIG_{option}=y\n' in config
+    assert ' kvm_check_userfault\n' in (image.parent / 'System.map').read_text()
 
 
 def test_the_arm64_kernel_is_a_kvm_host(image):
