@@ -7,7 +7,12 @@ from migration import RING, in_flight, logging_begins
 from test_slots import wait_until
 
 
-@pytest.mark.parametrize('transport', ['unix', 'tcp', 'fd', 'exec', 'file'])
+def long(*values):
+    return pytest.param(*values, marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize('transport', [
+    'unix', 'tcp', 'fd', long('exec'), 'file'])
 def test_a_bound_guest_moves(traveller, transport):
     traveller.go(transport=transport)
 
@@ -29,7 +34,7 @@ def test_it_moves_to_an_unmodified_qemu_and_back(traveller, memory):
     traveller.go()
 
 
-@pytest.mark.parametrize('compression', ['none', 'zlib', 'zstd'])
+@pytest.mark.parametrize('compression', ['none', long('zlib'), 'zstd'])
 def test_multifd(traveller, compression):
     info = traveller.go('tcp', ['multifd'],
                         {'multifd-compression': compression,
@@ -43,7 +48,7 @@ def test_multifd_lets_the_kernel_send_from_the_pages(traveller):
     assert info['ram']['multifd-bytes'] > info['ram']['transferred'] / 2
 
 
-@pytest.mark.parametrize('channels', [['multifd'], []])
+@pytest.mark.parametrize('channels', [['multifd'], long([])])
 def test_tls(traveller, tmp_path, channels):
     (tmp_path / 'keys.psk').write_text(f'qemu:{os.urandom(32).hex()}\n')
 
@@ -70,8 +75,7 @@ def test_auto_converge(traveller):
                  during=throttled('cpu-throttle-percentage'))
 
 
-@pytest.mark.parametrize('memory', [
-    'gmem', pytest.param('memfd', marks=pytest.mark.long)])
+@pytest.mark.parametrize('memory', ['gmem', long('memfd')])
 def test_a_dirty_ring(traveller, memory):
     source = traveller.be(accel=RING)
     traveller.go(memory=memory)
@@ -94,8 +98,8 @@ def test_mapped_ram(traveller, capabilities, parameters):
 
 
 @pytest.mark.parametrize('capability', [
-    'return-path', 'events', 'release-ram', 'x-ignore-shared',
-    'late-block-activate', 'validate-uuid'])
+    'release-ram', 'x-ignore-shared', long('return-path'), long('events'),
+    long('late-block-activate'), long('validate-uuid')])
 def test_capability(traveller, capability):
     traveller.go(capabilities=[capability])
 

@@ -17,8 +17,7 @@ REFUSED = {
     'mode/exec': 'a guest_memfd belongs to one VM',
 }
 # These must pass, in every run.  The rest runs with --long.
-CUT = ['migration/multifd/tcp/plain/zstd', 'migration/postcopy/plain',
-       'migration/precopy/unix/xbzrle']
+CUT = ['migration/postcopy/plain', 'migration/precopy/unix/xbzrle']
 
 
 def run(memory, *args):
