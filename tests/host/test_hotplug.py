@@ -9,7 +9,7 @@ from test_slots import assert_bound, why_mapped, wait_until
 
 from qemu.qmp.legacy import QMPError
 
-DIMM = 256
+DIMM = 128
 
 
 @pytest.fixture

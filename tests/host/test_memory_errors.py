@@ -121,11 +121,11 @@ def wait_stopped_for_memory(guest):
 @pytest.mark.kernel('stock-debug', 'gmem-debug')
 def test_a_guest_that_gets_no_page_is_stopped_and_goes_on_later(serving,
                                                                 starve):
-    guest = serving(fill=10)
+    guest = serving(fill=5)
     thread, = [cpu['thread-id'] for cpu in guest.cmd('query-cpus-fast')]
     before = guest.block()['size']
     starve(thread, 1)
-    guest.tell('fill 60')
+    guest.tell('fill 20')
     data = wait_stopped_for_memory(guest)
     assert data['memdev'] == 'pc.ram'
     assert 0 < data['offset'] < before and data['offset'] % PAGE == 0
