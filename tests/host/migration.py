@@ -75,9 +75,10 @@ def listen(guest, uri='tcp:127.0.0.1:0'):
     return f'tcp:127.0.0.1:{address["port"]}'
 
 
-def hold_back(source, bandwidth=64 << 20):
-    """A migration that starts now goes on until let_go()"""
-    set_parameters({'downtime-limit': 1, 'max-bandwidth': bandwidth}, source)
+def hold_back(source, bandwidth=32 << 20):
+    """A migration that starts now goes on until let_go(), or until the guest
+    writes nothing"""
+    set_parameters({'downtime-limit': 0, 'max-bandwidth': bandwidth}, source)
 
 
 def let_go(source):

@@ -82,7 +82,9 @@ def test_a_running_guest_is_stopped_where_ram_would_be_missing(boot, fail):
     assert no_hole(guest.block())
 
 
-@pytest.mark.parametrize('first', range(3))
+@pytest.mark.parametrize('first', [
+    pytest.param(0, marks=pytest.mark.long), 1,
+    pytest.param(2, marks=pytest.mark.long)])
 def test_a_change_that_fails_is_taken_back(boot, fail, tmp_path, first):
     """A migration turns bound slots into mapped ones; one of them fails."""
     guest = boot(machine='q35,guest-memfd=on,guest-memfd-slots=bound')

@@ -99,9 +99,11 @@ def test_a_guest_resets_itself(boot):
     assert_policy_holds(guest.block(), 'auto')
 
 
-def test_ten_system_resets(boot):
+@pytest.mark.parametrize('times', [
+    3, pytest.param(10, marks=pytest.mark.long)])
+def test_system_resets(boot, times):
     guest = boot(machine='q35,guest-memfd=on', fill=10, cpus=2)
-    for _ in range(10):
+    for _ in range(times):
         guest.wait_for('user space')
         guest.cmd('system_reset')
     guest.wait_verified()

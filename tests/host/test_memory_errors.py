@@ -75,9 +75,10 @@ def assert_told_and_survives_reset(guest):
     guest.wait_verified()
 
 
-@pytest.mark.parametrize('memory', ['guest-memfd=off',
-                                    'guest-memfd=on',
-                                    'guest-memfd=on,guest-memfd-slots=mapped'])
+@pytest.mark.parametrize('memory', [
+    'guest-memfd=off', 'guest-memfd=on',
+    pytest.param('guest-memfd=on,guest-memfd-slots=mapped',
+                 marks=pytest.mark.long)])
 def test_a_broken_page_is_a_machine_check(boot, memory):
     guest = boot(machine=f'q35,{memory}', then='loop', fill=25)
     gpa = word_of(guest)
