@@ -77,8 +77,9 @@ def listen(guest, uri='tcp:127.0.0.1:0'):
 
 def hold_back(source, bandwidth=32 << 20):
     """A migration that starts now goes on until let_go(), or until the guest
-    writes nothing"""
-    set_parameters({'downtime-limit': 0, 'max-bandwidth': bandwidth}, source)
+    writes next to nothing.  (With no downtime at all QEMU does not ask what
+    was written, and ends after one pass.)"""
+    set_parameters({'downtime-limit': 1, 'max-bandwidth': bandwidth}, source)
 
 
 def let_go(source):
