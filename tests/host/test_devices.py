@@ -11,6 +11,7 @@ import zlib
 
 import pytest
 from guest import DISK, MIB
+from marks import long
 from test_slots import assert_bound
 
 from qemu.machine.machine import VMLaunchFailure
@@ -69,8 +70,7 @@ def mappings_of_guest_memory(pid):
 
 
 @pytest.mark.parametrize('aio', [
-    'io_uring', *(pytest.param(aio, marks=pytest.mark.long)
-                  for aio in ('native', 'threads'))])
+    'io_uring', long('native'), long('threads')])
 def test_direct_io_of_the_host_goes_to_guest_memory(serving, disk,
                                                     block_device, aio):
     try:

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 from guest import MIB, file_pages_mib
+from marks import long
 
 MACHINES = ['pc', 'q35', 'q35,smm=off', 'microvm']
 OVMF = '/usr/share/OVMF/OVMF_%s_4M%s.fd'
@@ -39,8 +40,7 @@ def assert_most_memory(verified, whole, size_mib):
     assert verified > whole * 0.75
 
 
-@pytest.mark.parametrize('cpus', [
-    pytest.param(1, marks=pytest.mark.long), 2])
+@pytest.mark.parametrize('cpus', [long(1), 2])
 @pytest.mark.parametrize('policy', ['auto', 'bound', 'mapped'])
 @pytest.mark.parametrize('machine', MACHINES)
 def test_linux_boots_and_its_memory_holds(boot, machine, policy, cpus):
@@ -77,7 +77,7 @@ def test_ovmf_with_smm_boots_linux(boot, tmp_path):
 
 
 @pytest.mark.parametrize('machine,mib,fill', [
-    pytest.param('pc', 5 << 10, 40, marks=pytest.mark.long),
+    long('pc', 5 << 10, 40),
     ('q35,max-ram-below-4g=512M', 1 << 10, 70)])
 def test_ram_on_both_sides_of_4_gib(boot, machine, mib, fill):
     guest = boot(machine=f'{machine},guest-memfd=on', mem=f'{mib}M', cpus=2,
@@ -99,8 +99,7 @@ def test_a_guest_resets_itself(boot):
     assert_policy_holds(guest.block(), 'auto')
 
 
-@pytest.mark.parametrize('times', [
-    3, pytest.param(10, marks=pytest.mark.long)])
+@pytest.mark.parametrize('times', [3, long(10)])
 def test_system_resets(boot, times):
     guest = boot(machine='q35,guest-memfd=on', fill=10, cpus=2)
     for _ in range(times):

@@ -5,6 +5,7 @@ import os
 import re
 
 import pytest
+from marks import long
 from test_slots import wait_until
 
 INJECT = '/sys/kernel/debug/hwpoison/corrupt-pfn'
@@ -77,8 +78,7 @@ def assert_told_and_survives_reset(guest):
 
 @pytest.mark.parametrize('memory', [
     'guest-memfd=off', 'guest-memfd=on',
-    pytest.param('guest-memfd=on,guest-memfd-slots=mapped',
-                 marks=pytest.mark.long)])
+    long('guest-memfd=on,guest-memfd-slots=mapped')])
 def test_a_broken_page_is_a_machine_check(boot, memory):
     guest = boot(machine=f'q35,{memory}', then='loop', fill=25)
     gpa = word_of(guest)

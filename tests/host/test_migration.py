@@ -3,12 +3,9 @@
 import os
 
 import pytest
+from marks import long
 from migration import RING, in_flight, logging_begins
 from test_slots import wait_until
-
-
-def long(*values):
-    return pytest.param(*values, marks=pytest.mark.long)
 
 
 @pytest.mark.parametrize('transport', [
