@@ -5,8 +5,11 @@ usage: migration.py ROUNDS
 
 Prints a JSON line for each migration, with marks 1 and 2 around it.
 """
+import datetime
 import json
 import os
+import re
+import statistics
 import sys
 
 from machine import Machine, mark, wait_until
@@ -15,8 +18,17 @@ SHOWN = ['total-time', 'downtime', 'setup-time']
 SHOWN_RAM = ['transferred', 'dirty-sync-count', 'normal', 'duplicate']
 
 
+def dirty_sync_us(log):
+    """What QEMU traced: how long it takes to ask KVM what was written"""
+    times = [datetime.datetime.fromisoformat(time) for time in
+             re.findall(r'(\S+)Z migration_bitmap_sync_(?:start|end)', log)]
+    return statistics.median((end - start) / datetime.timedelta(microseconds=1)
+                             for start, end in zip(times[::2], times[1::2]))
+
+
 def migrate(kind, guest):
-    with Machine(kind, guest=guest) as source, \
+    with Machine(kind, '-msg', 'timestamp=on', '-trace',
+                 'migration_bitmap_sync_*', guest=guest) as source, \
             Machine(kind, '-incoming', 'defer') as destination:
         socket = os.path.join(source.temp_dir, 'migration')
         source.cmd('migrate-set-parameters', **{'max-bandwidth': 1 << 40})
@@ -29,8 +41,10 @@ def migrate(kind, guest):
         info = source.cmd('query-migrate')
         if info['status'] != 'completed':
             sys.exit(f'error: {info}')
+        source.shutdown()
         return {name: info[name] for name in SHOWN} | \
-            {name: info['ram'][name] for name in SHOWN_RAM}
+            {name: info['ram'][name] for name in SHOWN_RAM} | \
+            {'dirty-sync-us': dirty_sync_us(source.get_log())}
 
 
 def main():

@@ -14,10 +14,12 @@ def test_a_bound_guest_moves(traveller, transport):
     traveller.go(transport=transport)
 
 
-@pytest.mark.parametrize('memory', ['memfd', 'anonymous'])
-def test_it_moves_to_ordinary_memory_and_back(traveller, memory):
-    traveller.go(memory=memory)
-    traveller.go()
+@pytest.mark.parametrize('way', [
+    ['memfd', 'anonymous', 'gmem'], ['anonymous', 'memfd', 'gmem']],
+    ids='-'.join)
+def test_it_moves_through_ordinary_memory_and_back(traveller, way):
+    for memory in way:
+        traveller.go(memory=memory)
 
 
 @pytest.mark.long

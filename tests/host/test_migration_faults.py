@@ -62,6 +62,11 @@ def wait_failed(source):
     return source.cmd('query-migrate')['error-desc']
 
 
+def cancel(source):
+    source.cmd('migrate_cancel')
+    wait_until(lambda: status(source) == 'cancelled')
+
+
 def wait_broken_off(destination):
     """The destination of a migration that ended in the middle, too"""
     exit_status, said = destination.wait_ended()
@@ -109,6 +114,20 @@ def test_the_source_is_killed(traveller, saved, wait_point):
     wait_point(source)
     kill(source)
     wait_broken_off(destination)
+
+
+@pytest.mark.long
+def test_it_is_cancelled_twenty_times_and_goes_then(traveller):
+    source = traveller.be()
+    for nth in range(20):
+        destination = traveller.start(incoming=True)
+        hold_back(source)
+        source.cmd('migrate', uri=listen(destination))
+        sent(nth / 20)(source)
+        cancel(source)
+        traveller.stays()
+        wait_broken_off(destination)
+    traveller.go()
 
 
 class Line:
@@ -162,8 +181,7 @@ def test_a_connection_stalls(traveller, line):
     source.wait_pass()
     assert why_mapped(source.block()) == {'dirty-log'}
     in_flight(source)
-    source.cmd('migrate_cancel')
-    wait_until(lambda: status(source) == 'cancelled')
+    cancel(source)
     traveller.stays()
     channel.close()
     wait_broken_off(destination)
