@@ -44,6 +44,7 @@ check: setup
 	@tests/check
 
 check-long: setup
+	@scripts/deps --install long
 	@tests/check --long
 
 bench: setup
