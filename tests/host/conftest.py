@@ -5,22 +5,11 @@ import subprocess
 import time
 
 import pytest
-from guest import DISK, MIB, QEMU, TOP, Guest
+from guest import DISK, MIB, TOP, Guest, missing
+from memslots import SHIM
 from migration import Traveller
 
 QSD = os.path.join(TOP, 'build/storage-daemon/qemu-storage-daemon')
-
-
-def missing():
-    """Why nothing here can run, or None"""
-    if not os.access(QEMU, os.X_OK):
-        return f'{QEMU} is not built'
-    if not os.access('/dev/kvm', os.R_OK | os.W_OK):
-        return 'no /dev/kvm: run this through tests/host/run'
-    for name in 'GMEM_KERNEL', 'GMEM_GUEST':
-        if name not in os.environ:
-            return f'{name} is not set: run this through tests/host/run'
-    return None
 
 
 def pytest_configure(config):
@@ -58,6 +47,21 @@ def boot():
     for guest in guests:
         guest.end()
         print(guest.report())
+
+
+@pytest.fixture
+def fail(tmp_path, monkeypatch):
+    """fail(text): what fail-memslot.c is to let fail; None: nothing more"""
+    path = tmp_path / 'fail'
+    monkeypatch.setenv('LD_PRELOAD', SHIM)
+    monkeypatch.setenv('GMEM_FAIL', str(path))
+
+    def arm(text):
+        if text is None:
+            path.unlink()
+        else:
+            path.write_text(text)
+    return arm
 
 
 @pytest.fixture(scope='module')

@@ -19,6 +19,25 @@ QEMU = os.environ.get('GMEM_QEMU',
                       os.path.join(TOP, 'build/qemu-system-x86_64'))
 
 
+def missing():
+    """Why nothing here can run, or None"""
+    if not os.access(QEMU, os.X_OK):
+        return f'{QEMU} is not built'
+    if not os.access('/dev/kvm', os.R_OK | os.W_OK):
+        return 'no /dev/kvm: run this through tests/host/run'
+    for name in 'GMEM_KERNEL', 'GMEM_GUEST':
+        if name not in os.environ:
+            return f'{name} is not set: run this through tests/host/run'
+    return None
+
+
+def wait_until(condition, timeout=60):
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, 'waited in vain'
+        time.sleep(0.05)
+
+
 def file_pages_mib(node):
     """Page-cache memory of a host node: a guest_memfd's pages count there"""
     with open(f'/sys/devices/system/node/node{node}/meminfo') as meminfo:
@@ -120,6 +139,9 @@ class Guest(QEMUMachine):
                               timeout)
         return int(match[1]), int(match[2])
 
+    def hmp(self, line):
+        return self.cmd('human-monitor-command', **{'command-line': line})
+
     def blocks(self):
         return self.cmd('query-guest-memfd')['blocks']
 
@@ -132,8 +154,7 @@ class Guest(QEMUMachine):
     def _note_where_it_is(self):
         """For the report: what the processors of a guest that hangs do"""
         for command in ['info status', 'info registers -a'] * 2:
-            self._whereabouts += self.cmd('human-monitor-command', **{
-                'command-line': command})
+            self._whereabouts += self.hmp(command)
             time.sleep(0.5)
 
     def log(self):

@@ -3,8 +3,8 @@
 import os
 import socket
 
-from guest import Guest, GuestError
-from test_slots import assert_bound, assert_mapped, wait_until, why_mapped
+from guest import Guest, GuestError, wait_until
+from memslots import assert_bound, assert_mapped, why_mapped
 
 MEM = '128M'
 RING = 'kvm,dirty-ring-size=4096'

@@ -7,12 +7,13 @@ import re
 import socket
 import subprocess
 import threading
-import zlib
 
 import pytest
+from devices import (assert_data_gets_through, checksum,
+                     mappings_of_guest_memory)
 from guest import DISK, MIB
 from marks import long
-from test_slots import assert_bound
+from memslots import assert_bound, bound_throughout
 
 from qemu.machine.machine import VMLaunchFailure
 
@@ -30,43 +31,11 @@ def block_device(disk):
     subprocess.run(['losetup', '--detach', name], check=True)
 
 
-def checksum(data):
-    """As the guest tells it"""
-    return f'{len(data)} {zlib.crc32(data):08x}'
-
-
-@contextlib.contextmanager
-def bound_throughout(guest):
-    """All RAM is bound, and its slots are not touched."""
-    before = guest.blocks()
-    for block in before:
-        assert_bound(block)
-    yield
-    assert guest.blocks() == before
-
-
-def assert_data_gets_through(guest, device, disk):
-    """The guest reads what is in the image, and the image gets what the guest
-    writes, to and from buffers of its own and its page cache."""
-    with bound_throughout(guest):
-        assert guest.do(f'sum {device} direct') == checksum(disk.read_bytes())
-        written = guest.do(f'write {device} {DISK // 2} direct')
-        data = disk.read_bytes()
-        assert checksum(data[:DISK // 2 * MIB]) == written
-        assert guest.do(f'sum {device}') == checksum(data)
-        guest.do('verify')
-
-
 def pages_pinned():
     """How many pages the kernel has been asked to pin since it started"""
     with open('/proc/vmstat') as vmstat:
         return int(re.search(r'nr_foll_pin_acquired (\d+)',
                              vmstat.read())[1])
-
-
-def mappings_of_guest_memory(pid):
-    with open(f'/proc/{pid}/maps') as maps:
-        return maps.read().count('[kvm-gmem]')
 
 
 @pytest.mark.parametrize('aio', [

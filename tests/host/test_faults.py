@@ -1,35 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The kernel refuses a memslot: no hole, no abort, and the reason is said."""
 import itertools
-import os
 
 import pytest
-from guest import MIB, TOP, Guest, GuestError
+from guest import MIB, Guest, GuestError, wait_until
 from marks import long
-from test_machines import HOLES
-from test_slots import assert_bound, set_slots, wait_until, why_mapped
-
-SHIM = os.path.join(TOP, 'build/gmem/libfail-memslot.so')
-
-
-@pytest.fixture
-def fail(tmp_path, monkeypatch):
-    """fail(text): what fail-memslot.c is to let fail; None: nothing more"""
-    path = tmp_path / 'fail'
-    monkeypatch.setenv('LD_PRELOAD', SHIM)
-    monkeypatch.setenv('GMEM_FAIL', str(path))
-
-    def arm(text):
-        if text is None:
-            path.unlink()
-        else:
-            path.write_text(text)
-    return arm
-
-
-def no_hole(block):
-    return (block['bound-bytes'] + block['mapped-bytes']
-            > block['size'] - HOLES)
+from memslots import assert_bound, assert_no_hole, set_slots, why_mapped
 
 
 def refused_at_start(policy):
@@ -54,7 +30,7 @@ def test_auto_maps_what_cannot_be_bound(boot, fail):
     guest = boot(machine='q35,guest-memfd=on')
     guest.wait_verified()
     block = guest.block()
-    assert no_hole(block)
+    assert_no_hole(block)
     assert block['bound-bytes'] == 0
     assert block['counters']['refused'] == 1
     assert 'refused' in {slot['why-mapped'] for slot in block['slots']}
@@ -80,7 +56,7 @@ def test_a_running_guest_is_stopped_where_ram_would_be_missing(boot, fail):
     guest.cmd('system_reset')
     guest.cmd('cont')
     guest.wait_verified()
-    assert no_hole(guest.block())
+    assert_no_hole(guest.block())
 
 
 @pytest.mark.parametrize('first', [long(0), 1, long(2)])
@@ -93,7 +69,7 @@ def test_a_change_that_fails_is_taken_back(boot, fail, tmp_path, first):
     guest.event_wait('STOP', timeout=60)
     block = guest.block()
     assert block['counters']['refused'] == 1
-    assert no_hole(block)
+    assert_no_hole(block)
     assert block['size'] == 256 * MIB
 
 
@@ -119,7 +95,7 @@ def test_auto_maps_what_cannot_be_bound_again(boot, fail):
         log_ends(guest)
         fail(None)
         block = guest.block()
-        assert no_hole(block)
+        assert_no_hole(block)
         guest.wait_pass()
         if block['counters']['refused'] == nth:
             break
@@ -141,7 +117,7 @@ def test_a_change_back_that_fails_leaves_what_was_there(boot, fail, first):
     assert guest.cmd('query-status')['status'] == 'internal-error'
     block = guest.block()
     assert block['counters']['refused'] == 1
-    assert no_hole(block)
+    assert_no_hole(block)
     fail(None)
     guest.cmd('system_reset')
     guest.cmd('cont')

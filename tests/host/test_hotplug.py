@@ -3,9 +3,9 @@
 import os
 
 import pytest
-from guest import MIB, host_uses_mib
-from test_devices import assert_data_gets_through, mappings_of_guest_memory
-from test_slots import assert_bound, why_mapped, wait_until
+from devices import assert_data_gets_through, mappings_of_guest_memory
+from guest import MIB, host_uses_mib, wait_until
+from memslots import assert_bound, why_mapped
 
 from qemu.qmp.legacy import QMPError
 

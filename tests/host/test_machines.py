@@ -6,11 +6,10 @@ import shutil
 import pytest
 from guest import MIB, file_pages_mib
 from marks import long
+from memslots import HOLES
 
 MACHINES = ['pc', 'q35', 'q35,smm=off', 'microvm']
 OVMF = '/usr/share/OVMF/OVMF_%s_4M%s.fd'
-# Firmware, PAM and video holes: what a PC may have out of KVM's reach.
-HOLES = 2 * MIB
 
 
 def assert_policy_holds(block, policy, only_smm=0):

@@ -5,8 +5,8 @@ import os
 import re
 
 import pytest
+from guest import wait_until
 from marks import long
-from test_slots import wait_until
 
 INJECT = '/sys/kernel/debug/hwpoison/corrupt-pfn'
 TRACE = '/sys/kernel/tracing'

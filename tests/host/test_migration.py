@@ -3,9 +3,9 @@
 import os
 
 import pytest
+from guest import wait_until
 from marks import long
 from migration import RING, in_flight, logging_begins
-from test_slots import wait_until
 
 
 @pytest.mark.parametrize('transport', [

@@ -9,11 +9,10 @@ import socket
 import threading
 
 import pytest
-from guest import MIB
+from guest import MIB, wait_until
+from memslots import SHIM, why_mapped
 from migration import (assert_arrived, hold_back, in_flight, let_go, listen,
                        sent_over_and_over, set_capabilities, status)
-from test_faults import SHIM
-from test_slots import wait_until, why_mapped
 
 SLOW = 8 * MIB
 PAUSE = ['pause-before-switchover']

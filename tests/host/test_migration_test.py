@@ -5,8 +5,7 @@ import re
 import subprocess
 
 import pytest
-from conftest import missing
-from guest import TOP
+from guest import TOP, missing
 
 PROGRAM = os.path.join(TOP, 'build/tests/qtest/migration-test')
 QEMU = os.path.join(TOP, 'tests/host/memory-system-x86_64')

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A guest gives memory back: pages leave the guest_memfd, none that it uses."""
-from guest import MIB, host_uses_mib
-from test_devices import bound_throughout
-from test_slots import wait_until
+from guest import MIB, host_uses_mib, wait_until
+from memslots import bound_throughout
 
 MEM = 256
 ZEROS = bytes(4096)

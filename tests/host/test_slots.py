@@ -1,39 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Bound slots become mapped and bound again under a running guest."""
-import time
-
 import pytest
-from guest import MIB
-from test_machines import HOLES
-
-
-def set_slots(guest, policy):
-    guest.cmd('qom-set', path='/objects/pc.ram', property='slots',
-              value=policy)
-
-
-def why_mapped(block):
-    """Of the slots in the ordinary address space"""
-    return {slot['why-mapped'] for slot in block['slots']
-            if slot['as-id'] == 0}
-
-
-def assert_bound(block):
-    assert block['bound-bytes'] > block['size'] - HOLES
-    assert why_mapped(block) == {'none'}
-
-
-def assert_mapped(block, why):
-    assert block['bound-bytes'] == 0
-    assert block['mapped-bytes'] > block['size'] - HOLES
-    assert why_mapped(block) == {why}
-
-
-def wait_until(condition, timeout=60):
-    end = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < end, 'waited in vain'
-        time.sleep(0.05)
+from guest import MIB, wait_until
+from memslots import assert_bound, assert_mapped, set_slots, why_mapped
 
 
 @pytest.fixture

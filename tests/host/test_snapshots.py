@@ -6,11 +6,11 @@ import struct
 import subprocess
 
 import pytest
-from guest import TOP
+from guest import TOP, wait_until
+from memslots import assert_bound, why_mapped
 from migration import (RING, assert_arrived, assert_stayed, hold_back,
                        in_flight, is_running, let_go, listen,
                        set_capabilities, wait_completed)
-from test_slots import assert_bound, wait_until, why_mapped
 
 IMG = os.path.join(TOP, 'build/qemu-img')
 PAGE = 4096

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a guest's memslots are, and must be: what the suites share."""
+import contextlib
+import os
+
+from guest import MIB, TOP
+
+# Lets memslot ioctls fail: fail-memslot.c
+SHIM = os.path.join(TOP, 'build/gmem/libfail-memslot.so')
+# Firmware, PAM and video holes: what a PC may have out of KVM's reach.
+HOLES = 2 * MIB
+
+
+def set_slots(guest, policy):
+    guest.cmd('qom-set', path='/objects/pc.ram', property='slots',
+              value=policy)
+
+
+def why_mapped(block):
+    """Of the slots in the ordinary address space"""
+    return {slot['why-mapped'] for slot in block['slots']
+            if slot['as-id'] == 0}
+
+
+def assert_bound(block):
+    assert block['bound-bytes'] > block['size'] - HOLES
+    assert why_mapped(block) == {'none'}
+
+
+def assert_mapped(block, why):
+    assert block['bound-bytes'] == 0
+    assert block['mapped-bytes'] > block['size'] - HOLES
+    assert why_mapped(block) == {why}
+
+
+def assert_no_hole(block):
+    """Nothing is in no memslot at all that should be in one"""
+    assert (block['bound-bytes'] + block['mapped-bytes']
+            > block['size'] - HOLES)
+
+
+@contextlib.contextmanager
+def bound_throughout(guest):
+    """All RAM is bound, and its slots are not touched."""
+    before = guest.blocks()
+    for block in before:
+        assert_bound(block)
+    yield
+    assert guest.blocks() == before
