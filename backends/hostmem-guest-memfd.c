@@ -11,10 +11,11 @@
 #include "qemu/units.h"
 #include "hw/boards.h"
 #include "system/hostmem.h"
+#include "system/ramblock.h"
 #include "gmem/caps.h"
 #include "gmem/gmem.h"
 #include "gmem/hostmem.h"
-#include "gmem/slots-view.h"
+#include "gmem/uapi.h"
 
 static const char *const types_that_can[] = {
     TYPE_MEMORY_BACKEND_GUEST_MEMFD,
@@ -118,7 +119,9 @@ static bool create(HostMemoryBackend *backend, Error **errp)
     const char *id = object_get_canonical_path_component(OBJECT(backend));
 
     return gmem_ram_create(&backend->mr, OBJECT(backend), name, id,
-                           backend->size, backend->gmem.slots, errp);
+                           backend->size, GUEST_MEMFD_FLAG_MMAP |
+                           GUEST_MEMFD_FLAG_INIT_SHARED,
+                           backend->gmem.slots, errp);
 }
 
 bool gmem_hostmem_alloc(HostMemoryBackend *backend, Error **errp)
@@ -145,9 +148,9 @@ bool gmem_hostmem_alloc(HostMemoryBackend *backend, Error **errp)
  * The kernel does not fail the allocation of the last page: it kills.  So ask
  * before, as well as can be.
  */
-static bool check_available(HostMemoryBackend *backend, Error **errp)
+static bool check_available(const GuestMemfd *gmem, Error **errp)
 {
-    uint64_t size = memory_region_size(&backend->mr);
+    uint64_t size = gmem->block->max_length - gmem_allocated(gmem);
     g_autofree char *meminfo = NULL;
     uint64_t available;
     char *line;
@@ -191,7 +194,7 @@ bool gmem_hostmem_prealloc(HostMemoryBackend *backend, bool async,
     if (!gmem) {
         return prealloc_mapping(backend, async, errp);
     }
-    if (check_available(backend, errp) &&
+    if (check_available(gmem, errp) &&
         (gmem->slots == GUEST_MEMFD_SLOTS_MAPPED
          ? prealloc_mapping(backend, async, errp)
          : gmem_prealloc(gmem, errp))) {
@@ -234,7 +237,7 @@ static void set_slots(Object *obj, int value, Error **errp)
     HostMemoryBackend *backend = MEMORY_BACKEND(obj);
 
     if (host_memory_backend_mr_inited(backend) && backend->gmem.wanted &&
-        !gmem_slots_set_policy(gmem_from_region(&backend->mr), value, errp)) {
+        !gmem_set_slots(gmem_from_region(&backend->mr), value, errp)) {
         return;
     }
     backend->gmem.slots = value;

@@ -25,7 +25,7 @@ CASES = {'1 GiB': {'gib': 1}, '8 GiB': {'gib': 8}, '64 GiB': {'gib': 64},
 
 
 def machine(kind, gib, dimms=0):
-    more = ['-trace', 'gmem_slots_reconcile']
+    more = ['-trace', 'gmem_slots_committed']
     for n in range(1, dimms + 1):
         more += ['-object', f'{BACKENDS[kind]},id=m{n},size=64M',
                  '-device', f'pc-dimm,memdev=m{n}']
@@ -61,7 +61,7 @@ def pauses(vm, slots):
     """Of changes of so many slots at once; ends the VM"""
     vm.shutdown()
     return [int(found[2]) for found in
-            re.finditer(r'reconcile as 0 changed (\d+) pause (\d+) ns',
+            re.finditer(r'committed as 0 changed (\d+) pause (\d+) ns',
                         vm.get_log()) if int(found[1]) == slots]
 
 

@@ -5,7 +5,10 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/syscall.h>
+#include <asm/unistd.h>
 #include <linux/falloc.h>
+#include <linux/mman.h>
 #include "qapi/error.h"
 #include "qemu/units.h"
 #include "migration/blocker.h"
@@ -20,6 +23,40 @@
 
 static unsigned gmem_count;
 
+static QTAILQ_HEAD(, GmemListener) listeners =
+    QTAILQ_HEAD_INITIALIZER(listeners);
+
+void gmem_listener_register(GmemListener *listener)
+{
+    QTAILQ_INSERT_TAIL(&listeners, listener, next);
+}
+
+static bool tell_slots_changed(GuestMemfd *gmem, Error **errp)
+{
+    GmemListener *listener;
+
+    QTAILQ_FOREACH(listener, &listeners, next) {
+        if (listener->slots_changed &&
+            !listener->slots_changed(gmem, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool gmem_set_slots(GuestMemfd *gmem, GuestMemfdSlots slots, Error **errp)
+{
+    GuestMemfdSlots before = gmem->slots;
+
+    gmem->slots = slots;
+    if (!tell_slots_changed(gmem, errp)) {
+        gmem->slots = before;
+        tell_slots_changed(gmem, NULL);
+        return false;
+    }
+    return true;
+}
+
 static bool block_cpr(GuestMemfd *gmem, Error **errp)
 {
     RAMBlock *block = gmem->block;
@@ -33,11 +70,10 @@ static bool block_cpr(GuestMemfd *gmem, Error **errp)
 }
 
 bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
-                     const char *id, uint64_t size, GuestMemfdSlots slots,
-                     Error **errp)
+                     const char *id, uint64_t size, uint64_t flags,
+                     GuestMemfdSlots slots, Error **errp)
 {
     ERRP_GUARD();
-    uint64_t flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED;
     GuestMemfd *gmem;
     int fd;
 
@@ -65,6 +101,17 @@ bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
 
     /* from here on the block owns all of it, and the caller the block */
     return block_cpr(gmem, errp);
+}
+
+uint64_t gmem_allocated(const GuestMemfd *gmem)
+{
+    struct cachestat_range whole = { 0 };
+    struct cachestat stat;
+
+    if (syscall(__NR_cachestat, gmem->fd, &whole, &stat, 0)) {
+        return 0;
+    }
+    return stat.nr_cache * qemu_real_host_page_size();
 }
 
 bool gmem_prealloc(GuestMemfd *gmem, Error **errp)

@@ -8,16 +8,6 @@
 #include <linux/kvm.h>
 #include "gmem/slot-policy.h"
 
-static int view_compare(const void *a, const void *b)
-{
-    const GmemView *x = a, *y = b;
-
-    if (x->as_id != y->as_id) {
-        return x->as_id < y->as_id ? -1 : 1;
-    }
-    return x->gpa < y->gpa ? -1 : x->gpa > y->gpa;
-}
-
 static uint64_t view_overlap(const GmemView *x, const GmemView *y)
 {
     uint64_t start = MAX(x->offset, y->offset);
@@ -26,21 +16,19 @@ static uint64_t view_overlap(const GmemView *x, const GmemView *y)
     return x->file == y->file && start < end ? end - start : 0;
 }
 
-void gmem_policy_find_homes(GmemView *views, size_t n)
+void gmem_policy_find_canonical(GmemView *views, size_t n)
 {
-    qsort(views, n, sizeof(*views), view_compare);
-
     for (size_t i = 0; i < n; i++) {
         GmemView *view = &views[i];
         uint64_t elsewhere = 0;
 
-        for (size_t j = 0; j < i && view->as_id == 0; j++) {
-            /* homes do not overlap each other, so nothing counts twice */
-            if (views[j].home) {
+        for (size_t j = 0; j < i; j++) {
+            /* these do not overlap each other, so nothing counts twice */
+            if (views[j].canonical) {
                 elsewhere += view_overlap(view, &views[j]);
             }
         }
-        view->home = view->as_id == 0 && elsewhere == 0;
+        view->canonical = elsewhere == 0;
         view->split = elsewhere > 0 && elsewhere < view->size;
     }
 }
@@ -63,26 +51,24 @@ const GmemView *gmem_policy_find_view(const GmemView *views, size_t n,
 }
 
 GuestMemfdWhyMapped gmem_policy_why_mapped(const GmemView *view,
-                                           GuestMemfdSlots slots,
-                                           uint32_t slot_flags, bool tracked,
-                                           bool refused)
+                                           const GmemSlotState *state)
 {
-    if (slots == GUEST_MEMFD_SLOTS_MAPPED) {
+    if (state->policy == GUEST_MEMFD_SLOTS_MAPPED) {
         return GUEST_MEMFD_WHY_MAPPED_REQUESTED;
     }
-    if (!view || !view->home) {
+    if (!view || !view->canonical) {
         return GUEST_MEMFD_WHY_MAPPED_ALIAS;
     }
-    if (slot_flags & KVM_MEM_READONLY) {
+    if (state->flags & KVM_MEM_READONLY) {
         return GUEST_MEMFD_WHY_MAPPED_READ_ONLY;
     }
-    if (slot_flags & KVM_MEM_LOG_DIRTY_PAGES) {
+    if (state->flags & KVM_MEM_LOG_DIRTY_PAGES) {
         return GUEST_MEMFD_WHY_MAPPED_DIRTY_LOG;
     }
-    if (tracked) {
+    if (state->tracked) {
         return GUEST_MEMFD_WHY_MAPPED_WRITE_TRACKING;
     }
-    if (refused) {
+    if (state->refused) {
         return GUEST_MEMFD_WHY_MAPPED_REFUSED;
     }
     return GUEST_MEMFD_WHY_MAPPED_NONE;

@@ -21,42 +21,42 @@
 #include "gmem/slots-view.h"
 #include "trace/trace-gmem_accel_kvm.h"
 
-static uint64_t slot_offset(const KVMSlot *slot)
-{
-    return (uint8_t *)slot->ram - slot->gmem->block->host;
-}
+/* Why the guest must not run; NULL if it may.  BQL. */
+static Error *slots_failure;
+/* KVM has a slot that it should not have, for good */
+static bool slot_stale;
 
-static bool slot_in_kvm(const KVMSlot *slot)
-{
-    return slot->memory_size && slot->old_flags != GMEM_SLOT_ABSENT;
-}
+/* vCPUs are held out of KVM.  BQL. */
+static struct {
+    int64_t start_ns;
+    unsigned changed;           /* slots */
+} hold;
 
-static bool slot_is_bound(const KVMSlot *slot)
-{
-    return slot_in_kvm(slot) && (slot->old_flags & KVM_MEM_GUEST_MEMFD);
-}
-
-static GuestMemfdWhyMapped slot_why_mapped(KVMMemoryListener *kml,
-                                           const KVMSlot *slot)
+GuestMemfdWhyMapped gmem_slot_why_mapped(KVMMemoryListener *kml,
+                                         const KVMSlot *slot)
 {
     GArray *views = kml->gmem_views;
+    const GuestMemfd *gmem = slot->gmem;
     const GmemView *view = NULL;
+    GmemSlotState state = {
+        .policy = gmem->slots,
+        .flags = slot->flags,
+        .tracked = gmem->block->flags & RAM_UF_WRITEPROTECT,
+        .refused = gmem->bind_refused,
+    };
 
     if (views) {
         view = gmem_policy_find_view((GmemView *)views->data, views->len,
-                                     slot->gmem, slot->start_addr,
-                                     slot->memory_size, slot_offset(slot));
+                                     gmem, slot->start_addr,
+                                     slot->memory_size, gmem_slot_offset(slot));
     }
-    return gmem_policy_why_mapped(view, slot->gmem->slots, slot->flags,
-                                  slot->gmem->block->flags &
-                                  RAM_UF_WRITEPROTECT,
-                                  slot->gmem->bind_refused);
+    return gmem_policy_why_mapped(view, &state);
 }
 
 static uint32_t slot_wanted_flags(KVMMemoryListener *kml, const KVMSlot *slot)
 {
     return slot->flags |
-           (slot_why_mapped(kml, slot) == GUEST_MEMFD_WHY_MAPPED_NONE
+           (gmem_slot_why_mapped(kml, slot) == GUEST_MEMFD_WHY_MAPPED_NONE
             ? KVM_MEM_GUEST_MEMFD : 0);
 }
 
@@ -73,12 +73,12 @@ static int slot_ioctl(KVMMemoryListener *kml, KVMSlot *slot, uint32_t flags,
         .memory_size = size,
         .userspace_addr = (uintptr_t)slot->ram,
         .guest_memfd = bound ? gmem->fd : -1,
-        .guest_memfd_offset = bound ? slot_offset(slot) : 0,
+        .guest_memfd_offset = bound ? gmem_slot_offset(slot) : 0,
     };
     int ret = kvm_vm_ioctl(kvm_state, KVM_SET_USER_MEMORY_REGION2, &region);
 
     trace_gmem_slot(gmem->id, kml->as_id, slot->slot,
-                    slot->start_addr, size, slot_offset(slot), flags, ret);
+                    slot->start_addr, size, gmem_slot_offset(slot), flags, ret);
     gmem->counters.refused += ret < 0;
     return ret;
 }
@@ -103,23 +103,33 @@ static void stop_vm(void)
     qemu_system_vmstop_request(RUN_STATE_INTERNAL_ERROR);
 }
 
-static void slot_failed(KVMMemoryListener *kml, KVMSlot *slot,
-                        uint32_t flags, int err)
+/* What a guest must not run on has come about.  Takes over @err. */
+static void slots_failed(Error *err)
 {
-    bool bound = flags & KVM_MEM_GUEST_MEMFD;
-
-    error_report("memory backend '%s': KVM refuses a %s memslot of 0x%" PRIx64
-                 " bytes at 0x%" PRIx64 " (address space %d): %s",
-                 slot->gmem->id, bound ? "bound" : "mapped",
-                 (uint64_t)slot->memory_size, (uint64_t)slot->start_addr,
-                 kml->as_id, strerror(-err));
-    if (bound) {
-        error_printf("Use slots=auto or slots=mapped.\n");
-    }
+    error_free(slots_failure);
+    slots_failure = err;
+    error_report_err(error_copy(err));
     if (!phase_check(PHASE_MACHINE_READY)) {
         exit(EXIT_FAILURE);
     }
     stop_vm();
+}
+
+static void slot_failed(KVMMemoryListener *kml, KVMSlot *slot,
+                        uint32_t flags, int ret)
+{
+    bool bound = flags & KVM_MEM_GUEST_MEMFD;
+    Error *err = NULL;
+
+    error_setg_errno(&err, -ret, "memory backend '%s': KVM refuses a %s "
+                     "memslot of 0x%" PRIx64 " bytes at 0x%" PRIx64
+                     " (address space %d)", slot->gmem->id,
+                     bound ? "bound" : "mapped", (uint64_t)slot->memory_size,
+                     (uint64_t)slot->start_addr, kml->as_id);
+    if (bound) {
+        error_append_hint(&err, "Use slots=auto or slots=mapped.\n");
+    }
+    slots_failed(err);
 }
 
 /* Create @slot as @flags say; slots=auto falls back from bound to mapped. */
@@ -143,27 +153,47 @@ static int slot_create(KVMMemoryListener *kml, KVMSlot *slot, uint32_t flags)
         return ret;
     }
     slot->old_flags = flags;
-    *(slot_is_bound(slot) ? &gmem->counters.binds : &gmem->counters.maps) += 1;
+    *(gmem_slot_is_bound(slot) ? &gmem->counters.binds : &gmem->counters.maps) += 1;
     return 0;
 }
 
-static void slot_delete(KVMMemoryListener *kml, KVMSlot *slot)
+/* Returns: 0, or -errno with @slot as it was. */
+static int slot_delete(KVMMemoryListener *kml, KVMSlot *slot)
 {
     GuestMemfdCounters *counters = &slot->gmem->counters;
     uint32_t flags = slot->old_flags;
     int ret;
 
     if (slot->old_flags == GMEM_SLOT_ABSENT) {
-        return;
+        return 0;
     }
-    slot->old_flags = GMEM_SLOT_ABSENT;
     ret = slot_ioctl(kml, slot, flags, 0);
-    if (ret < 0) {
-        slot_failed(kml, slot, flags, ret);
-        return;
+    if (ret == 0) {
+        slot->old_flags = GMEM_SLOT_ABSENT;
+        *(flags & KVM_MEM_GUEST_MEMFD ? &counters->unbinds
+                                      : &counters->unmaps) += 1;
     }
-    *(flags & KVM_MEM_GUEST_MEMFD ? &counters->unbinds
-                                  : &counters->unmaps) += 1;
+    return ret;
+}
+
+/*
+ * The region of @slot goes.  If KVM keeps the slot, it keeps an address of
+ * ours that will soon be somebody else's.
+ */
+static void slot_remove(KVMMemoryListener *kml, KVMSlot *slot)
+{
+    int ret = slot_delete(kml, slot);
+    Error *err = NULL;
+
+    if (ret < 0) {
+        error_setg_errno(&err, -ret, "memory backend '%s': KVM does not "
+                         "remove the memslot at 0x%" PRIx64 ": this VM can "
+                         "never run again", slot->gmem->id,
+                         (uint64_t)slot->start_addr);
+        slot->old_flags = GMEM_SLOT_ABSENT;
+        slot_stale = true;
+        slots_failed(err);
+    }
 }
 
 /* Change the flags of @slot, which is mapped and stays so. */
@@ -183,13 +213,13 @@ int gmem_slot_set(KVMMemoryListener *kml, KVMSlot *slot, bool new)
     int ret;
 
     if (!slot->memory_size) {
-        slot_delete(kml, slot);
+        slot_remove(kml, slot);
         return 0;
     }
     flags = slot_wanted_flags(kml, slot);
     if (new) {
         ret = slot_create(kml, slot, flags);
-    } else if (slot_is_bound(slot) || (flags & KVM_MEM_GUEST_MEMFD)) {
+    } else if (gmem_slot_is_bound(slot) || (flags & KVM_MEM_GUEST_MEMFD)) {
         /* left to gmem_slots_reconcile() in the coming commit */
         return 0;
     } else {
@@ -220,28 +250,61 @@ static bool add_view(Int128 start, Int128 size, const MemoryRegion *mr,
     return false;
 }
 
-/* slots=bound is a promise: RAM that is nowhere else must be bound here. */
-static void check_bound_promise(const GmemView *view)
+/* With slots=bound, RAM that is at no other address must be bound here. */
+static void check_view(const GmemView *view)
 {
     const GuestMemfd *gmem = view->file;
+    Error *err = NULL;
 
     if (!view->split || gmem->slots != GUEST_MEMFD_SLOTS_BOUND) {
         return;
     }
-    error_report("memory backend '%s': 0x%" PRIx64 " bytes at 0x%" PRIx64
-                 " cannot be bound: part of them is bound at another address",
-                 gmem->id, view->size, view->gpa);
-    error_printf("Use slots=auto.\n");
-    if (!phase_check(PHASE_MACHINE_READY)) {
-        exit(EXIT_FAILURE);
+    error_setg(&err, "memory backend '%s': 0x%" PRIx64 " bytes at 0x%" PRIx64
+               " cannot be bound: part of them is bound at another address",
+               gmem->id, view->size, view->gpa);
+    error_append_hint(&err, "Use slots=auto.\n");
+    slots_failed(err);
+}
+
+/* Is the region of @slot among those the coming commit deletes? */
+static bool slot_is_going(KVMMemoryListener *kml, const KVMSlot *slot)
+{
+    KVMMemoryUpdate *update;
+
+    QSIMPLEQ_FOREACH(update, &kml->transaction_del, next) {
+        const MemoryRegionSection *section = &update->section;
+
+        if (slot->start_addr >= section->offset_within_address_space &&
+            slot->start_addr - section->offset_within_address_space <
+            int128_get64(section->size)) {
+            return true;
+        }
     }
-    stop_vm();
+    return false;
 }
 
 static bool slot_must_change(KVMMemoryListener *kml, const KVMSlot *slot)
 {
     return slot->memory_size && slot->gmem &&
            slot->old_flags != slot_wanted_flags(kml, slot);
+}
+
+static void read_memory_map(KVMMemoryListener *kml)
+{
+    GArray *views = kml->gmem_views;
+
+    g_array_set_size(views, 0);
+    WITH_RCU_READ_LOCK_GUARD() {
+        flatview_for_each_range(
+            address_space_to_flatview(kml->listener.address_space),
+            add_view, kml);
+    }
+    if (kml->as_id == 0) {
+        gmem_policy_find_canonical((GmemView *)views->data, views->len);
+    }
+    for (unsigned i = 0; i < views->len; i++) {
+        check_view(&g_array_index(views, GmemView, i));
+    }
 }
 
 bool gmem_slots_plan(KVMMemoryListener *kml)
@@ -252,21 +315,13 @@ bool gmem_slots_plan(KVMMemoryListener *kml)
         }
         kml->gmem_views = g_array_new(false, true, sizeof(GmemView));
     }
-
-    g_array_set_size(kml->gmem_views, 0);
-    WITH_RCU_READ_LOCK_GUARD() {
-        flatview_for_each_range(
-            address_space_to_flatview(kml->listener.address_space),
-            add_view, kml);
-    }
-    gmem_policy_find_homes((GmemView *)kml->gmem_views->data,
-                           kml->gmem_views->len);
-    for (unsigned i = 0; i < kml->gmem_views->len; i++) {
-        check_bound_promise(&g_array_index(kml->gmem_views, GmemView, i));
-    }
+    read_memory_map(kml);
 
     for (unsigned i = 0; i < kml->nr_slots_allocated; i++) {
-        if (slot_must_change(kml, &kml->slots[i])) {
+        KVMSlot *slot = &kml->slots[i];
+
+        if (slot_must_change(kml, slot) && !slot_is_going(kml, slot)) {
+            hold.start_ns = get_clock();
             return true;
         }
     }
@@ -283,22 +338,6 @@ static void slot_restore(KVMMemoryListener *kml, KVMSlot *slot,
                      (uint64_t)slot->start_addr);
     }
     slot_failed(kml, slot, wanted, err);
-}
-
-/* One pause for each block that has a slot among @changing. */
-static void count_pause(GArray *changing, int64_t pause_ns)
-{
-    for (unsigned i = 0; i < changing->len; i++) {
-        GuestMemfd *gmem = g_array_index(changing, KVMSlot *, i)->gmem;
-        bool counted = false;
-
-        for (unsigned j = 0; j < i && !counted; j++) {
-            counted = g_array_index(changing, KVMSlot *, j)->gmem == gmem;
-        }
-        gmem->counters.pauses += !counted;
-        gmem->counters.longest_pause = MAX(gmem->counters.longest_pause,
-                                           pause_ns);
-    }
 }
 
 static GArray *slots_to_change(KVMMemoryListener *kml)
@@ -319,133 +358,98 @@ void gmem_slots_reconcile(KVMMemoryListener *kml)
 {
     g_autoptr(GArray) changing = NULL;
     g_autofree int *before = NULL;
-    int64_t start = get_clock();
 
     if (!kml->gmem_views) {
         return;
     }
     changing = slots_to_change(kml);
-    if (!changing->len) {
-        return;
-    }
-
     before = g_new(int, changing->len);
     for (unsigned i = 0; i < changing->len; i++) {
         KVMSlot *slot = g_array_index(changing, KVMSlot *, i);
+        int ret;
 
         before[i] = slot->old_flags;
-        slot_delete(kml, slot);
+        ret = slot_delete(kml, slot);
+        if (ret < 0) {
+            slot_failed(kml, slot, before[i], ret);
+        }
+        hold.changed++;
+        slot->gmem->paused = true;
     }
     for (unsigned i = 0; i < changing->len; i++) {
         KVMSlot *slot = g_array_index(changing, KVMSlot *, i);
         uint32_t wanted = slot_wanted_flags(kml, slot);
-        int ret = slot_create(kml, slot, wanted);
+        int ret;
 
+        if (slot->old_flags != GMEM_SLOT_ABSENT) {
+            continue;           /* KVM has kept it */
+        }
+        ret = slot_create(kml, slot, wanted);
         if (ret < 0) {
             slot_restore(kml, slot, wanted, before[i], ret);
         }
     }
-    count_pause(changing, get_clock() - start);
-    trace_gmem_slots_reconcile(kml->as_id, changing->len,
-                               get_clock() - start);
 }
 
-static GuestMemfdSlotInfo *slot_info(KVMMemoryListener *kml,
-                                     const KVMSlot *slot)
+void gmem_slots_committed(KVMMemoryListener *kml)
 {
-    GuestMemfdSlotInfo *info = g_new0(GuestMemfdSlotInfo, 1);
+    int64_t pause_ns = get_clock() - hold.start_ns;
+    RAMBlock *block;
 
-    info->as_id = kml->as_id;
-    info->gpa = slot->start_addr;
-    info->size = slot->memory_size;
-    info->offset = slot_offset(slot);
-    info->bound = slot_is_bound(slot);
-    info->why_mapped = info->bound ? GUEST_MEMFD_WHY_MAPPED_NONE
-                                   : slot_why_mapped(kml, slot);
-    return info;
-}
-
-static int info_compare(gconstpointer a, gconstpointer b)
-{
-    const GuestMemfdSlotInfo *x = a, *y = b;
-
-    if (x->as_id != y->as_id) {
-        return x->as_id < y->as_id ? -1 : 1;
-    }
-    return x->gpa < y->gpa ? -1 : x->gpa > y->gpa;
-}
-
-GuestMemfdSlotInfoList *gmem_slots_query(const GuestMemfd *gmem)
-{
-    GuestMemfdSlotInfoList *list = NULL, **tail = &list;
-    g_autoptr(GSList) sorted = NULL;
-
-    for (int as = 0; as < kvm_state->nr_as; as++) {
-        KVMMemoryListener *kml = kvm_state->as[as].ml;
-
-        for (unsigned i = 0; kml && i < kml->nr_slots_allocated; i++) {
-            const KVMSlot *slot = &kml->slots[i];
-
-            if (slot->gmem == gmem && slot_in_kvm(slot)) {
-                sorted = g_slist_insert_sorted(sorted, slot_info(kml, slot),
-                                               info_compare);
-            }
-        }
-    }
-    for (GSList *item = sorted; item; item = item->next) {
-        QAPI_LIST_APPEND(tail, item->data);
-    }
-    return list;
-}
-
-void gmem_slots_refresh(void)
-{
-    if (!gmem_any()) {
+    if (!hold.changed) {
         return;
     }
-    for (int as = 0; as < kvm_state->nr_as; as++) {
-        KVMMemoryListener *kml = kvm_state->as[as].ml;
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH(block) {
+        GuestMemfd *gmem = block->gmem;
 
-        if (kml) {
-            kml->listener.commit(&kml->listener);
+        if (gmem && gmem->paused) {
+            gmem->paused = false;
+            gmem->counters.pauses++;
+            gmem->counters.longest_pause = MAX(gmem->counters.longest_pause,
+                                               pause_ns);
         }
     }
+    trace_gmem_slots_committed(kml->as_id, hold.changed, pause_ns);
+    hold.changed = 0;
 }
 
-static bool has_split_view(const GuestMemfd *gmem)
+bool gmem_slots_hold_vcpu(void)
 {
-    GArray *views = kvm_state->memory_listener.gmem_views;
+    if (!slots_failure) {
+        return false;
+    }
+    stop_vm();
+    return true;
+}
 
-    for (unsigned i = 0; views && i < views->len; i++) {
-        GmemView *view = &g_array_index(views, GmemView, i);
+bool gmem_slots_ready(Error **errp)
+{
+    if (slots_failure && !slot_stale) {
+        error_free(slots_failure);
+        slots_failure = NULL;
+        gmem_slots_refresh();
+    }
+    if (slots_failure) {
+        error_propagate(errp, error_copy(slots_failure));
+        return false;
+    }
+    return true;
+}
 
-        if (view->file == gmem && view->split) {
-            return true;
-        }
+bool gmem_slots_may_start(void)
+{
+    Error *err = NULL;
+
+    if (gmem_slots_ready(&err)) {
+        return true;
+    }
+    error_report_err(err);
+    /* where "cont" would have no effect */
+    if (runstate_check(RUN_STATE_INMIGRATE) ||
+        runstate_check(RUN_STATE_FINISH_MIGRATE)) {
+        runstate_set(RUN_STATE_PAUSED);
     }
     return false;
 }
 
-bool gmem_slots_set_policy(GuestMemfd *gmem, GuestMemfdSlots slots,
-                           Error **errp)
-{
-    GuestMemfdSlots before = gmem->slots;
-    bool bound = slots == GUEST_MEMFD_SLOTS_BOUND;
-
-    /* what cannot be bound is mapped while we find out */
-    gmem->slots = bound ? GUEST_MEMFD_SLOTS_AUTO : slots;
-    gmem->bind_refused = false;
-    gmem_slots_refresh();
-
-    if (bound && (gmem->bind_refused || has_split_view(gmem))) {
-        error_setg(errp, "memory backend '%s': slots=bound: %s; use "
-                   "slots=auto", gmem->id, gmem->bind_refused
-                   ? "KVM refuses to bind a memslot"
-                   : "part of its memory is bound at another address");
-        gmem->slots = before;
-        gmem_slots_refresh();
-        return false;
-    }
-    gmem->slots = slots;
-    return true;
-}

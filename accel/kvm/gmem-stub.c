@@ -37,12 +37,16 @@ GuestMemfdSlotInfoList *gmem_slots_query(const GuestMemfd *gmem)
     return NULL;
 }
 
-bool gmem_slots_set_policy(GuestMemfd *gmem, GuestMemfdSlots slots,
-                           Error **errp)
-{
-    return gmem_caps_check(errp);
-}
-
 void gmem_slots_refresh(void)
 {
+}
+
+bool gmem_slots_ready(Error **errp)
+{
+    return true;
+}
+
+bool gmem_slots_may_start(void)
+{
+    return true;
 }

@@ -25,9 +25,32 @@ typedef struct GuestMemfd {
     int fd;                     /* the block's, not closed by us */
     uint64_t flags;             /* GUEST_MEMFD_FLAG_* at creation */
     GuestMemfdSlots slots;      /* the backend's property */
-    bool bind_refused;          /* slots=auto: the kernel said no once */
     GuestMemfdCounters counters;
+
+    /* of accel/kvm/gmem-slots.c */
+    bool bind_refused;          /* slots=auto: the kernel said no once */
+    bool paused;                /* vCPUs are held to change its slots */
 } GuestMemfd;
+
+/*
+ * What a module wants to know of every guest_memfd.  Modules do not call each
+ * other: who causes an event tells the object, and the object its listeners.
+ *
+ * Listeners are told in the order of registration, with the BQL held.
+ */
+typedef struct GmemListener {
+    /*
+     * slots_changed: the property slots of @gmem has a new value
+     *
+     * Returns: false with @errp set if that cannot be; all listeners are
+     * then told again, with the old value, and cannot refuse it.
+     */
+    bool (*slots_changed)(GuestMemfd *gmem, Error **errp);
+    QTAILQ_ENTRY(GmemListener) next;
+} GmemListener;
+
+/* For as long as the process lives. */
+void gmem_listener_register(GmemListener *listener);
 
 /*
  * gmem_ram_create: make @mr RAM of @size bytes in a new guest_memfd
@@ -35,9 +58,10 @@ typedef struct GuestMemfd {
  * @name: name of the region
  * @id: of the memory backend, for messages
  * @size: a multiple of the host page size
+ * @flags: GUEST_MEMFD_FLAG_*; MMAP must be among them
  * @slots: how KVM is to reach the pages
  *
- * All pages start out shared and zero.  CPR modes that hand memory to
+ * All pages start out zero.  CPR modes that hand memory to
  * another process are blocked for as long as the block lives: the file
  * cannot leave its VM.
  *
@@ -45,8 +69,25 @@ typedef struct GuestMemfd {
  * its @owner.
  */
 bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
-                     const char *id, uint64_t size, GuestMemfdSlots slots,
-                     Error **errp);
+                     const char *id, uint64_t size, uint64_t flags,
+                     GuestMemfdSlots slots, Error **errp);
+
+/*
+ * gmem_set_slots: change how KVM reaches the pages of @gmem
+ *
+ * Takes effect before it returns.  BQL held.
+ *
+ * Returns: false with @errp set, and all as before, if @slots is bound and
+ * something cannot be.
+ */
+bool gmem_set_slots(GuestMemfd *gmem, GuestMemfdSlots slots, Error **errp);
+
+/*
+ * gmem_allocated: how much of the file has pages, in bytes
+ *
+ * Returns: 0 where the kernel cannot tell.
+ */
+uint64_t gmem_allocated(const GuestMemfd *gmem);
 
 /*
  * gmem_prealloc: allocate all pages through the file

@@ -3,11 +3,10 @@
  *
  * KVM lets one offset of a guest_memfd lie in one bound slot only, while
  * QEMU shows the same RAM at several guest-physical addresses: SMRAM and
- * TSEG windows, the address space of SMM.  So every byte has one home, the
- * view that may be bound; all other views of it are aliases and mapped.
+ * TSEG windows, the address space of SMM.  So one view of a byte is the
+ * canonical one, which may be bound; all others are aliases and mapped.
  *
- * Pure functions of their arguments: no state, no locks, no errors, and the
- * result does not depend on the order in which views are given.
+ * Pure functions of their arguments: no state, no locks, no errors.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -23,39 +22,43 @@
  */
 typedef struct GmemView {
     const void *file;       /* identity of the guest_memfd, never followed */
-    int as_id;              /* KVM address space; homes are in 0 only */
     uint64_t gpa;
     uint64_t offset;        /* in the file */
     uint64_t size;
-    bool home;              /* out: no byte of it has its home elsewhere */
-    bool split;             /* out: some of its bytes have, others have not */
+    bool canonical;         /* no byte of it has a canonical view elsewhere */
+    bool split;             /* some of its bytes have, others have not */
 } GmemView;
 
+/* What decides about a slot beside its view. */
+typedef struct GmemSlotState {
+    GuestMemfdSlots policy; /* the backend's property */
+    uint32_t flags;         /* KVM_MEM_* of any RAM at that place */
+    bool tracked;           /* writes through the mapping are being tracked */
+    bool refused;           /* the kernel refused to bind it */
+} GmemSlotState;
+
 /*
- * Sort @views by address space and address, and decide which are homes: in
- * address space 0, from the lowest address up, each that overlaps no home
- * of the same file.  A view is a home or an alias as a whole.
+ * Decide which views of KVM's address space 0 are canonical: from the lowest
+ * address up, each that overlaps no canonical view of the same file.  A view
+ * is canonical or an alias as a whole.  In other address spaces none is.
+ *
+ * @views: by ascending address, as a FlatView has them
  */
-void gmem_policy_find_homes(GmemView *views, size_t n);
+void gmem_policy_find_canonical(GmemView *views, size_t n);
 
 /*
  * The view that contains @size bytes at @gpa and shows them from @offset of
- * @file on, or NULL.  @views as gmem_policy_find_homes() left them.
+ * @file on, or NULL.
  */
 const GmemView *gmem_policy_find_view(const GmemView *views, size_t n,
                                       const void *file, uint64_t gpa,
                                       uint64_t size, uint64_t offset);
 
 /*
- * Why a slot in @view (NULL: in none) with KVM's @slot_flags is not bound;
+ * Why a slot in @view (NULL: in none) is not bound;
  * GUEST_MEMFD_WHY_MAPPED_NONE if it is to be bound.
- *
- * @tracked: writes through the VMM's mapping are being tracked
- * @refused: the kernel refused to bind it
  */
 GuestMemfdWhyMapped gmem_policy_why_mapped(const GmemView *view,
-                                           GuestMemfdSlots slots,
-                                           uint32_t slot_flags, bool tracked,
-                                           bool refused);
+                                           const GmemSlotState *state);
 
 #endif /* GMEM_SLOT_POLICY_H */

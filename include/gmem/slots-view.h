@@ -19,21 +19,25 @@
 GuestMemfdSlotInfoList *gmem_slots_query(const GuestMemfd *gmem);
 
 /*
- * gmem_slots_set_policy: change how KVM reaches the pages of @gmem
- *
- * Takes effect before it returns, in one quiesced section for each address
- * space.  BQL held.
- *
- * Returns: false with @errp set, and all as before, if @slots is bound and
- * something cannot be.
- */
-bool gmem_slots_set_policy(GuestMemfd *gmem, GuestMemfdSlots slots,
-                           Error **errp);
-
-/*
  * gmem_slots_refresh: change every slot that is not what it should be, as if
  * the memory map had changed.  BQL held.
  */
 void gmem_slots_refresh(void);
+
+/*
+ * gmem_slots_ready: may the VM run?
+ *
+ * No if a memslot is missing or not what it should be.  Tries to mend that
+ * first.  BQL held.
+ *
+ * Returns: false with @errp naming the backend and what KVM refuses.
+ */
+bool gmem_slots_ready(Error **errp);
+
+/*
+ * gmem_slots_may_start: the same for who is about to start the VM and has
+ * nobody to report to: a VM that came by migration is paused if it may not.
+ */
+bool gmem_slots_may_start(void);
 
 #endif /* GMEM_SLOTS_VIEW_H */

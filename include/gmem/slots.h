@@ -16,7 +16,9 @@
  *
  * What cannot be done ends QEMU with an error while the machine is being
  * set up, and afterwards stops the VM (internal-error): the guest never
- * runs on a slot that is not what it should be.
+ * runs on a slot that is not what it should be.  A VM that is not running
+ * then does not start, and no vCPU enters KVM, until a further commit has
+ * made all slots what they should be: gmem_slots_ready() tries.
  *
  * Locks: all functions need the BQL; those that change slots also KVM's
  * slots lock.
@@ -29,9 +31,30 @@
 
 #include "qapi/qapi-types-gmem.h"
 #include "system/kvm_int.h"
+#include "system/ramblock.h"
 #include "gmem/gmem.h"
 
 #define GMEM_SLOT_ABSENT (-1)
+
+/* Where @slot begins in its file, in bytes. */
+static inline uint64_t gmem_slot_offset(const KVMSlot *slot)
+{
+    return (uint8_t *)slot->ram - slot->gmem->block->host;
+}
+
+static inline bool gmem_slot_in_kvm(const KVMSlot *slot)
+{
+    return slot->memory_size && slot->old_flags != GMEM_SLOT_ABSENT;
+}
+
+static inline bool gmem_slot_is_bound(const KVMSlot *slot)
+{
+    return gmem_slot_in_kvm(slot) && (slot->old_flags & KVM_MEM_GUEST_MEMFD);
+}
+
+/* Why @slot is not bound, or is not to be. */
+GuestMemfdWhyMapped gmem_slot_why_mapped(KVMMemoryListener *kml,
+                                         const KVMSlot *slot);
 
 /*
  * gmem_slots_plan: decide the kind of every slot of the new memory map
@@ -51,6 +74,20 @@ bool gmem_slots_plan(KVMMemoryListener *kml);
  * ioctls inhibited if gmem_slots_plan() said so.
  */
 void gmem_slots_reconcile(KVMMemoryListener *kml);
+
+/*
+ * gmem_slots_committed: the listener's commit is over
+ *
+ * Called when ioctls are no longer inhibited: counts how long vCPUs were held.
+ */
+void gmem_slots_committed(KVMMemoryListener *kml);
+
+/*
+ * gmem_slots_hold_vcpu: must the vCPU of this thread not enter KVM?
+ *
+ * Called before every turn.  If a memslot has failed, stops the VM.
+ */
+bool gmem_slots_hold_vcpu(void);
 
 /*
  * gmem_slot_set: what kvm_set_user_memory_region() does, for our slots
