@@ -307,8 +307,23 @@ static void read_memory_map(KVMMemoryListener *kml)
     }
 }
 
+/* Must slots change that stay? */
+static bool must_hold_vcpus(KVMMemoryListener *kml)
+{
+    for (unsigned i = 0; i < kml->nr_slots_allocated; i++) {
+        KVMSlot *slot = &kml->slots[i];
+
+        if (slot_must_change(kml, slot) && !slot_is_going(kml, slot)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool gmem_slots_plan(KVMMemoryListener *kml)
 {
+    bool must_hold;
+
     if (!kml->gmem_views) {
         if (!gmem_any()) {
             return false;
@@ -316,16 +331,10 @@ bool gmem_slots_plan(KVMMemoryListener *kml)
         kml->gmem_views = g_array_new(false, true, sizeof(GmemView));
     }
     read_memory_map(kml);
-
-    for (unsigned i = 0; i < kml->nr_slots_allocated; i++) {
-        KVMSlot *slot = &kml->slots[i];
-
-        if (slot_must_change(kml, slot) && !slot_is_going(kml, slot)) {
-            hold.start_ns = get_clock();
-            return true;
-        }
-    }
-    return false;
+    must_hold = must_hold_vcpus(kml);
+    trace_gmem_slots_plan(kml->as_id, kml->gmem_views->len, must_hold);
+    hold.start_ns = get_clock();
+    return must_hold;
 }
 
 /* Bring back @slot as it was before a change that failed. */

@@ -1,6 +1,6 @@
 /*
- * Lets KVM_SET_USER_MEMORY_REGION2 fail, or hides what an older kernel lacks:
- * for LD_PRELOAD
+ * Lets KVM_SET_USER_MEMORY_REGION2 fail, vCPUs leave KVM late, or hides what an
+ * older kernel lacks: for LD_PRELOAD
  *
  * While the file named by GMEM_FAIL exists, creations of memslots over a
  * guest_memfd or its mapping fail as its text says:
@@ -8,7 +8,8 @@
  *   KIND FIRST COUNT     KIND: bound, mapped, or any
  *
  * fails COUNT creations of that kind with ENOMEM, after letting FIRST pass.
- * Deletions are never touched.  With GMEM_HIDE in the environment a
+ * KIND "gone" fails deletions, "late" lets a KVM_RUN that a signal ends return
+ * FIRST milliseconds later.  With GMEM_HIDE in the environment a
  * guest_memfd can have no flags.  All else goes to the real ioctl().
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -22,20 +23,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <linux/kvm.h>
 
 int ioctl(int fd, unsigned long request, ...);
 
 /* What the file said when it was last read, and what passed since then. */
-static char armed[64];
-static unsigned seen;
+static char armed[64], kind[16];
+static unsigned first, count, seen;
 
-static bool must_fail(const struct kvm_userspace_memory_region2 *region)
+static bool read_orders(void)
 {
     const char *path = getenv("GMEM_FAIL");
     FILE *file = path ? fopen(path, "r") : NULL;
-    char text[sizeof(armed)] = "", kind[16];
-    unsigned first, count, nth;
+    char text[sizeof(armed)] = "";
 
     if (!file) {
         armed[0] = 0;
@@ -49,12 +50,22 @@ static bool must_fail(const struct kvm_userspace_memory_region2 *region)
         strcpy(armed, text);
         seen = 0;
     }
-    if (sscanf(text, "%15s %u %u", kind, &first, &count) != 3) {
-        return false;
-    }
-    if (strcmp(kind, "any") &&
-        strcmp(kind, region->flags & KVM_MEM_GUEST_MEMFD ? "bound"
-                                                         : "mapped")) {
+    return sscanf(text, "%15s %u %u", kind, &first, &count) == 3;
+}
+
+static const char *kind_of(const struct kvm_userspace_memory_region2 *region)
+{
+    return !region->memory_size ? "gone"
+           : region->flags & KVM_MEM_GUEST_MEMFD ? "bound" : "mapped";
+}
+
+static bool must_fail(const struct kvm_userspace_memory_region2 *region)
+{
+    unsigned nth;
+
+    if (!read_orders() ||
+        (strcmp(kind, kind_of(region)) &&
+         (strcmp(kind, "any") || !region->memory_size))) {
         return false;
     }
     nth = seen++;
@@ -66,14 +77,13 @@ int ioctl(int fd, unsigned long request, ...)
     static int (*real)(int, unsigned long, void *);
     va_list ap;
     void *arg;
+    int ret;
 
     va_start(ap, request);
     arg = va_arg(ap, void *);
     va_end(ap);
 
-    if (request == KVM_SET_USER_MEMORY_REGION2 &&
-        ((struct kvm_userspace_memory_region2 *)arg)->memory_size &&
-        must_fail(arg)) {
+    if (request == KVM_SET_USER_MEMORY_REGION2 && must_fail(arg)) {
         errno = ENOMEM;
         return -1;
     }
@@ -84,5 +94,11 @@ int ioctl(int fd, unsigned long request, ...)
     if (!real) {
         real = dlsym(RTLD_NEXT, "ioctl");
     }
-    return real(fd, request, arg);
+    ret = real(fd, request, arg);
+    if (request == KVM_RUN && ret < 0 && errno == EINTR && read_orders() &&
+        !strcmp(kind, "late")) {
+        usleep(first * 1000);
+        errno = EINTR;
+    }
+    return ret;
 }

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The kernel refuses a memslot: no hole, no abort, and the reason is said."""
 import itertools
+import os
 
 import pytest
 from guest import MIB, Guest, GuestError, wait_until
 from marks import long
 from memslots import assert_bound, assert_no_hole, set_slots, why_mapped
+
+from qemu.qmp.legacy import QMPError
 
 
 def refused_at_start(policy):
@@ -59,6 +62,122 @@ def test_a_running_guest_is_stopped_where_ram_would_be_missing(boot, fail):
     assert_no_hole(guest.block())
 
 
+def add_dimm(guest):
+    guest.cmd('object-add', {'qom-type': 'memory-backend-guest-memfd',
+                             'id': 'm1', 'size': 128 * MIB})
+    guest.cmd('device_add', driver='pc-dimm', id='dimm', memdev='m1')
+
+
+def assert_does_not_run(guest, status):
+    """cont says why; no vCPU enters KVM"""
+    entries = vcpu_exits(guest)
+    with pytest.raises(QMPError, match="memory backend '.*': KVM refuses"):
+        guest.cmd('cont')
+    assert guest.cmd('query-status')['status'] == status
+    assert vcpu_exits(guest) == entries
+
+
+def vcpu_exits(guest):
+    """How often the first processor has left KVM"""
+    base = '/sys/kernel/debug/kvm'
+    folder = next(name for name in os.listdir(base)
+                  if name.startswith(f'{guest.get_pid()}-'))
+    with open(f'{base}/{folder}/vcpu0/exits') as exits:
+        return int(exits.read())
+
+
+def test_a_guest_that_would_lack_ram_is_not_started_or_continued(boot, fail):
+    guest = boot('-S', machine='q35,guest-memfd=on',
+                 mem='256M,slots=1,maxmem=1G')
+    fail('any 0 1000')
+    add_dimm(guest)
+    assert_does_not_run(guest, 'prelaunch')
+    fail(None)
+    guest.cmd('cont')
+    guest.wait_verified()
+    for block in guest.blocks():
+        assert_no_hole(block)
+
+
+@long
+def test_a_paused_guest_that_would_lack_ram_stays_so(boot, fail):
+    guest = boot(machine='q35,guest-memfd=on', mem='256M,slots=1,maxmem=1G')
+    guest.wait_verified()
+    guest.cmd('stop')
+    fail('any 0 1000')
+    add_dimm(guest)
+    assert_does_not_run(guest, 'paused')
+    guest.cmd('human-monitor-command', **{'command-line': 'cont'})
+    assert guest.cmd('query-status')['status'] == 'paused'
+    fail(None)
+    guest.cmd('cont')
+    assert guest.cmd('query-status')['status'] == 'running'
+    for block in guest.blocks():
+        assert_no_hole(block)
+
+
+def test_smm_without_ram_is_not_started(boot, fail):
+    """Its address space comes when the machine is ready."""
+    fail('mapped 0 1000')
+    guest = boot(machine='q35,smm=on,guest-memfd=on')
+    assert_does_not_run(guest, 'prelaunch')
+    fail(None)
+    guest.cmd('cont')
+    guest.wait_verified()
+
+
+def test_a_log_that_cannot_end_when_the_guest_goes_on_stops_it(boot, fail):
+    """The log of a paused guest ends when it is continued."""
+    guest = boot(machine='q35,guest-memfd=on', then='loop', fill=25)
+    guest.wait_verified()
+    log_begins(guest)
+    guest.cmd('stop')
+    guest.cmd('migrate_cancel')
+    wait_until(lambda: guest.cmd('query-migrate')['status'] == 'cancelled')
+    exits = vcpu_exits(guest)
+    fail('any 0 1000')
+    guest.cmd('cont')
+    guest.event_wait('STOP', timeout=60)
+    wait_until(lambda: guest.cmd('query-status')['status'] == 'internal-error')
+    assert vcpu_exits(guest) == exits
+    guest.cmd('system_reset')
+    assert_does_not_run(guest, 'paused')
+    fail(None)
+    guest.cmd('cont')
+    guest.wait_verified()
+    assert_bound(guest.block())
+
+
+def test_a_guest_that_came_without_its_ram_waits(boot, fail, tmp_path):
+    source = boot(machine='q35,guest-memfd=on', then='loop', fill=25)
+    source.wait_verified()
+    source.cmd('migrate', uri=f'file:{tmp_path}/state')
+    wait_until(lambda: source.cmd('query-migrate')['status'] == 'completed')
+    destination = boot(machine='q35,guest-memfd=on', then='loop', fill=25,
+                       incoming=True)
+    fail('any 0 1000')
+    destination.cmd('migrate-incoming', uri=f'file:{tmp_path}/state')
+    wait_until(lambda: destination.cmd('query-status')['status'] == 'paused')
+    assert_does_not_run(destination, 'paused')
+    fail(None)
+    destination.cmd('cont')
+    destination.wait_pass()
+    assert_bound(destination.block())
+
+
+@long
+def test_a_slot_that_kvm_keeps_stops_the_guest_for_good(boot, fail):
+    guest = boot('-trace', 'gmem_slot', machine='q35,guest-memfd=on')
+    guest.wait_verified()
+    fail('gone 0 1000')
+    guest.cmd('system_reset')
+    guest.event_wait('STOP', timeout=60)
+    fail(None)
+    guest.cmd('system_reset')
+    with pytest.raises(QMPError, match='can never run again'):
+        guest.cmd('cont')
+
+
 @pytest.mark.parametrize('first', [long(0), 1, long(2)])
 def test_a_change_that_fails_is_taken_back(boot, fail, tmp_path, first):
     """A migration turns bound slots into mapped ones; one of them fails."""
@@ -104,6 +223,15 @@ def test_auto_maps_what_cannot_be_bound_again(boot, fail):
         assert_bound(guest.block())
     assert_bound(block)
     assert nth == len([slot for slot in block['slots'] if slot['bound']])
+
+
+def test_a_pause_begins_when_the_first_vcpu_is_held(boot, fail):
+    guest = boot(machine='q35,guest-memfd=on', then='loop', fill=25)
+    guest.wait_verified()
+    fail('late 500 1')
+    set_slots(guest, 'mapped')
+    fail(None)
+    assert guest.block()['counters']['longest-pause'] >= 500 * 10 ** 6
 
 
 @pytest.mark.parametrize('first', [0, *map(long, range(1, 8))])

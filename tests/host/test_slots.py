@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Bound slots become mapped and bound again under a running guest."""
+import re
+
 import pytest
 from guest import MIB, wait_until
 from memslots import assert_bound, assert_mapped, set_slots, why_mapped
@@ -51,3 +53,27 @@ def test_slots_cannot_be_bound_before_the_log_ends(busy):
     busy.cmd('migrate_cancel')
     wait_until(lambda: why_mapped(busy.block()) == {'none'})
     busy.wait_pass()
+
+
+def held(guest):
+    """How often vCPUs were held, and how often the map was looked at"""
+    plans = re.findall(r'gmem_slots_plan as 0 views \d+ hold (\d)', guest.log())
+    return plans.count('1'), len(plans)
+
+
+def test_vcpus_are_held_only_for_slots_that_stay_and_change(serving):
+    """The slots of a DIMM come and go without."""
+    guest = serving('-trace', 'gmem_slots_plan',
+                    mem='256M,slots=1,maxmem=1G')
+    before, looks = held(guest)
+    guest.cmd('object-add', {'qom-type': 'memory-backend-guest-memfd',
+                             'id': 'm1', 'size': 128 * MIB})
+    guest.cmd('device_add', driver='pc-dimm', id='dimm', memdev='m1')
+    guest.do('verify')
+    guest.cmd('device_del', id='dimm')
+    guest.event_wait('DEVICE_DELETED', timeout=60,
+                     match={'data': {'device': 'dimm'}})
+    assert held(guest)[1] >= looks + 2
+    assert held(guest)[0] == before
+    set_slots(guest, 'mapped')
+    assert held(guest)[0] == before + 1
