@@ -27,6 +27,7 @@ typedef struct GuestMemfd {
     GuestMemfdSlots slots;      /* the backend's property */
     bool bind_refused;          /* slots=auto: the kernel said no once */
     GuestMemfdCounters counters;
+    Error *cpr_blocker;
 } GuestMemfd;
 
 /*
