@@ -54,10 +54,26 @@ bool gmem_hostmem_allows_merge(HostMemoryBackend *backend, bool value,
     return true;
 }
 
+static bool check_huge_pages(Object *obj, Error **errp)
+{
+    if (!object_property_find(obj, "hugetlb")) {
+        return true;
+    }
+    if (object_property_get_bool(obj, "hugetlb", &error_abort)) {
+        error_setg(errp, "hugetlb=on: a guest_memfd has no huge pages; "
+                   "use hugetlb=off");
+        return false;
+    }
+    if (object_property_get_uint(obj, "hugetlbsize", &error_abort)) {
+        error_setg(errp, "hugetlbsize: a guest_memfd has no huge pages; "
+                   "leave it out");
+        return false;
+    }
+    return true;
+}
+
 static bool check_properties(HostMemoryBackend *backend, Error **errp)
 {
-    Object *obj = OBJECT(backend);
-
     if (backend->gmem.share_off) {
         error_setg(errp, "share=off: a guest_memfd is always shared between "
                    "QEMU and KVM; use share=on");
@@ -67,19 +83,18 @@ static bool check_properties(HostMemoryBackend *backend, Error **errp)
         refuse_merge(errp);
         return false;
     }
-    if (object_property_find(obj, "hugetlb") &&
-        object_property_get_bool(obj, "hugetlb", &error_abort)) {
-        error_setg(errp, "hugetlb=on: a guest_memfd has no huge pages; "
-                   "use hugetlb=off");
+    if (backend->gmem.seal_on) {
+        error_setg(errp, "seal=on: a guest_memfd cannot be sealed, its size "
+                   "never changes; use seal=off");
         return false;
     }
-    return true;
+    return check_huge_pages(OBJECT(backend), errp);
 }
 
 static bool check_size(HostMemoryBackend *backend, Error **errp)
 {
     uint64_t page_size = qemu_real_host_page_size();
-    uint64_t host = (uint64_t)sysconf(_SC_PHYS_PAGES) * page_size;
+    uint64_t host = qemu_get_host_physmem();
 
     if (!backend->size) {
         error_setg(errp, "size is 0; use size=N");
@@ -113,6 +128,47 @@ static bool check_machine(Error **errp)
     return true;
 }
 
+static bool check_ours(HostMemoryBackend *backend, Error **errp)
+{
+    return check_type(backend, errp) && check_properties(backend, errp) &&
+           check_size(backend, errp) && check_machine(errp) &&
+           gmem_caps_check(errp);
+}
+
+static void refuse_slots(GuestMemfdSlots slots, Error **errp)
+{
+    error_setg(errp, "slots=%s: the memory is no guest_memfd; use "
+               "guest-memfd=on, or leave it out", GuestMemfdSlots_str(slots));
+}
+
+static bool check_other(HostMemoryBackend *backend, Error **errp)
+{
+    if (backend->gmem.slots_given) {
+        refuse_slots(backend->gmem.slots, errp);
+        return false;
+    }
+    return true;
+}
+
+static void name_backend(HostMemoryBackend *backend, Error **errp)
+{
+    error_prepend(errp, "memory backend '%s': ",
+                  object_get_canonical_path_component(OBJECT(backend)));
+}
+
+bool gmem_hostmem_can_flush(HostMemoryBackend *backend, const char *device,
+                            Error **errp)
+{
+    if (!gmem_from_region(&backend->mr)) {
+        return true;
+    }
+    error_setg(errp, "memory backend '%s': %s flushes its memory to storage, "
+               "and a guest_memfd has none; use guest-memfd=off for this "
+               "backend", object_get_canonical_path_component(OBJECT(backend)),
+               device);
+    return false;
+}
+
 static bool create(HostMemoryBackend *backend, Error **errp)
 {
     g_autofree char *name = host_memory_backend_get_name(backend);
@@ -127,16 +183,14 @@ static bool create(HostMemoryBackend *backend, Error **errp)
 bool gmem_hostmem_alloc(HostMemoryBackend *backend, Error **errp)
 {
     ERRP_GUARD();
+    bool ours = backend->gmem.wanted;
 
-    if (!backend->gmem.wanted) {
-        return MEMORY_BACKEND_GET_CLASS(backend)->alloc(backend, errp);
-    }
-    if (!check_type(backend, errp) || !check_properties(backend, errp) ||
-        !check_size(backend, errp) || !check_machine(errp) ||
-        !gmem_caps_check(errp)) {
-        error_prepend(errp, "memory backend '%s': ",
-                      object_get_canonical_path_component(OBJECT(backend)));
+    if (!(ours ? check_ours : check_other)(backend, errp)) {
+        name_backend(backend, errp);
         return false;
+    }
+    if (!ours) {
+        return MEMORY_BACKEND_GET_CLASS(backend)->alloc(backend, errp);
     }
     backend->share = true;
     backend->merge = false;
@@ -236,6 +290,11 @@ static void set_slots(Object *obj, int value, Error **errp)
 {
     HostMemoryBackend *backend = MEMORY_BACKEND(obj);
 
+    backend->gmem.slots_given = true;
+    if (host_memory_backend_mr_inited(backend) && !backend->gmem.wanted) {
+        refuse_slots(value, errp);
+        return;
+    }
     if (host_memory_backend_mr_inited(backend) && backend->gmem.wanted &&
         !gmem_set_slots(gmem_from_region(&backend->mr), value, errp)) {
         return;
@@ -303,6 +362,19 @@ static int machine_get_slots(Object *obj, Error **errp)
 static void machine_set_slots(Object *obj, int value, Error **errp)
 {
     MACHINE(obj)->gmem.slots = value;
+    MACHINE(obj)->gmem.slots_given = true;
+}
+
+bool gmem_machine_check(const MachineState *machine, Error **errp)
+{
+    if (machine->gmem.slots_given && !machine->gmem.wanted) {
+        error_setg(errp, "guest-memfd-slots=%s: the machine's memory is no "
+                   "guest_memfd; add guest-memfd=on, or use slots= with the "
+                   "backends that are one",
+                   GuestMemfdSlots_str(machine->gmem.slots));
+        return false;
+    }
+    return true;
 }
 
 void gmem_machine_class_init(ObjectClass *oc)

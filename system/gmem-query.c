@@ -142,10 +142,12 @@ HumanReadableText *qmp_x_query_guest_memfd(Error **errp)
     g_string_append(buf, info->host ? "The host kernel:\n"
                                     : "The accelerator is not KVM\n");
     for (GuestMemfdInterfaceInfoList *h = info->host; h; h = h->next) {
-        g_string_append_printf(buf, "  %-20s %-4s %s\n",
-                               GuestMemfdInterface_str(h->value->name),
-                               h->value->available ? "yes" : "no",
-                               h->value->found_by);
+        const GuestMemfdInterfaceInfo *i = h->value;
+
+        g_string_append_printf(buf, "  %-20s %-8s %s\n",
+                               GuestMemfdInterface_str(i->name),
+                               !i->has_available ? "unknown" :
+                               i->available ? "yes" : "no", i->found_by);
     }
     qapi_free_GuestMemfdInfo(info);
     return human_readable_text_from_str(buf);

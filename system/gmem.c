@@ -57,14 +57,13 @@ bool gmem_set_slots(GuestMemfd *gmem, GuestMemfdSlots slots, Error **errp)
     return true;
 }
 
+/* Not RAMBlock.cpr_blocker: that one goes when the block's device does. */
 static bool block_cpr(GuestMemfd *gmem, Error **errp)
 {
-    RAMBlock *block = gmem->block;
-
-    error_setg(&block->cpr_blocker,
+    error_setg(&gmem->cpr_blocker,
                "memory backend '%s': a guest_memfd belongs to one VM and "
                "cannot be handed to another process", gmem->id);
-    return migrate_add_blocker_modes(&block->cpr_blocker,
+    return migrate_add_blocker_modes(&gmem->cpr_blocker,
                                      BIT(MIG_MODE_CPR_TRANSFER) |
                                      BIT(MIG_MODE_CPR_EXEC), errp) == 0;
 }
@@ -152,7 +151,7 @@ void gmem_free(GuestMemfd *gmem)
         return;
     }
     trace_gmem_free(gmem->id, gmem->fd);
-    migrate_del_blocker(&gmem->block->cpr_blocker);
+    migrate_del_blocker(&gmem->cpr_blocker);
     gmem_count--;
     g_free(gmem->id);
     g_free(gmem);

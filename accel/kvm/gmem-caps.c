@@ -84,13 +84,14 @@ int gmem_caps_create(uint64_t size, uint64_t flags, Error **errp)
     return fd;
 }
 
-static void set_info(GuestMemfdInterfaceInfo *info, bool available,
+static void set_info(GuestMemfdInterfaceInfo *info, bool known, bool available,
                      char *found_by)
 {
     g_free(info->found_by);
+    info->has_available = known;
     info->available = available;
     info->found_by = found_by;
-    trace_gmem_probe(GuestMemfdInterface_str(info->name), available,
+    trace_gmem_probe(GuestMemfdInterface_str(info->name), known, available,
                      found_by);
 }
 
@@ -103,7 +104,7 @@ static void ask_announced(GuestMemfdInterfaceInfo *infos)
         bool available = announced[i].mask ? value & announced[i].mask
                                            : value > 0;
 
-        set_info(&infos[announced[i].name], available,
+        set_info(&infos[announced[i].name], true, available,
                  g_strdup_printf("%s (%u) = %d", announced[i].cap_name,
                                  announced[i].cap, value));
     }
@@ -117,7 +118,8 @@ static GuestMemfdInterfaceInfo *caps_table(void)
         table = g_new0(GuestMemfdInterfaceInfo, GUEST_MEMFD_INTERFACE__MAX);
         for (int i = 0; i < GUEST_MEMFD_INTERFACE__MAX; i++) {
             table[i].name = i;
-            table[i].found_by = g_strdup("not known on this architecture");
+            table[i].has_available = true;
+            table[i].found_by = g_strdup("not there on this architecture");
         }
         ask_announced(table);
         gmem_probe_all(table, set_info);

@@ -67,24 +67,35 @@ static int unmap_page(void *map, size_t page_size)
            madvise(map, page_size, MADV_DONTNEED_LOCKED) ? -errno : 0;
 }
 
-int gmem_probe_notifier_free(int vm, void *map, size_t page_size)
+/* 1 or 0, or -errno */
+static int mapping_survives(int vm, int stats, void *map, size_t page_size)
 {
-    int stats = ioctl(vm, KVM_GET_STATS_FD, NULL);
     int64_t before, after;
     int ret;
 
-    if (stats < 0) {
-        return -errno;
-    }
     qatomic_set((uint8_t *)map, 1);
     ret = pre_fault(vm, page_size);
-    if (ret == 0) {
-        before = vm_stat(stats, "pages_4k");
-        ret = unmap_page(map, page_size);
-        after = vm_stat(stats, "pages_4k");
-        ret = ret ?: before < 0 ? before
-                                : before == 0 ? -ENODATA : after == before;
+    if (ret) {
+        return ret;
     }
+    before = vm_stat(stats, "pages_4k");
+    if (before <= 0) {
+        return -EIO;
+    }
+    ret = unmap_page(map, page_size);
+    after = vm_stat(stats, "pages_4k");
+    return ret ?: after < 0 ? after : after == before;
+}
+
+int gmem_probe_notifier_free(int vm, void *map, size_t page_size)
+{
+    int stats = ioctl(vm, KVM_GET_STATS_FD, NULL);
+    int ret;
+
+    if (stats < 0) {
+        return -ENODATA;
+    }
+    ret = mapping_survives(vm, stats, map, page_size);
     close(stats);
-    return ret;
+    return ret < 0 ? -ENODATA : ret;
 }

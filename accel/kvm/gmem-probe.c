@@ -15,7 +15,7 @@
 #include "gmem/uapi.h"
 #include "gmem-probe.h"
 
-/* A VM of its own, with a guest_memfd that is mapped. */
+/* A VM of its own, of the running VM's type, with a guest_memfd, mapped. */
 typedef struct Trial {
     int vm;
     int file;
@@ -31,24 +31,26 @@ static int create_file(const Trial *t, uint64_t flags)
     return ioctl(t->vm, KVM_CREATE_GUEST_MEMFD, &create);
 }
 
-static bool trial_begin(Trial *t)
+/* 0 or -errno; trial_end() is due in any case */
+static int trial_begin(Trial *t)
 {
     t->page_size = qemu_real_host_page_size();
     t->size = 2 * t->page_size;
     t->map = MAP_FAILED;
     t->file = -1;
-    t->vm = kvm_ioctl(kvm_state, KVM_CREATE_VM, 0);
+    t->vm = RETRY_ON_EINTR(ioctl(kvm_state->fd, KVM_CREATE_VM,
+                                 kvm_state->gmem_vm_type));
     if (t->vm < 0) {
-        return false;
+        return -errno;
     }
     t->file = create_file(t, GUEST_MEMFD_FLAG_MMAP |
                              GUEST_MEMFD_FLAG_INIT_SHARED);
     if (t->file < 0) {
-        return false;
+        return -errno;
     }
     t->map = mmap(NULL, t->size, PROT_READ | PROT_WRITE, MAP_SHARED,
                   t->file, 0);
-    return t->map != MAP_FAILED;
+    return t->map == MAP_FAILED ? -errno : 0;
 }
 
 static void trial_end(Trial *t)
@@ -78,7 +80,17 @@ static int set_slot(const Trial *t, uint32_t flags, uint64_t size,
     return ioctl(t->vm, KVM_SET_USER_MEMORY_REGION2, &region) ? -errno : 0;
 }
 
-/* Each try_*(): 1 it is there, 0 it is not, -errno what the kernel said. */
+/*
+ * Each try_*(): 1 it is there, 0 it is not, -errno what the kernel said, and
+ * -ENODATA if it cannot be found out here.
+ */
+
+/* What a kernel says of a flag or a request that it does not know. */
+static bool is_refusal(int err)
+{
+    return err == -EINVAL || err == -ENOTTY || err == -ENOSYS ||
+           err == -EOPNOTSUPP;
+}
 
 static int try_bound_slots(const Trial *t)
 {
@@ -109,7 +121,8 @@ static int try_numa_policy(const Trial *t)
 
     if (syscall(SYS_mbind, t->map, t->size, MPOL_BIND, &node0,
                 sizeof(node0) * 8, 0)) {
-        return -errno;
+        /* EINVAL: we may not use that node */
+        return errno == EINVAL ? -ENODATA : -errno;
     }
     /* it must be the file's policy, not that of one mapping of it */
     again = mmap(NULL, t->size, PROT_READ, MAP_SHARED, t->file, 0);
@@ -126,8 +139,22 @@ static int try_convert_in_place(const Trial *t)
 {
     struct kvm_memory_attributes2 nothing = { .size = 0 };
 
-    ioctl(t->file, KVM_SET_MEMORY_ATTRIBUTES2, &nothing);
+    if (ioctl(t->file, KVM_SET_MEMORY_ATTRIBUTES2, &nothing) == 0) {
+        return -EPROTO;         /* this number means something else here */
+    }
     return errno == EINVAL ? 1 : -errno;
+}
+
+/*
+ * The flag's meaning is that the kernel cannot reach the pages: that is what
+ * EFAULT or EINVAL say, while any other error is of this one attempt.
+ */
+static int try_populate(void *map, size_t size)
+{
+    if (RETRY_ON_EINTR(madvise(map, size, MADV_POPULATE_WRITE)) == 0) {
+        return 0;
+    }
+    return errno == EFAULT || errno == EINVAL ? 1 : -ENODATA;
 }
 
 static int try_no_direct_map(const Trial *t)
@@ -141,12 +168,11 @@ static int try_no_direct_map(const Trial *t)
     if (file < 0) {
         return -errno;
     }
-    /* the flag's meaning is that the kernel cannot reach the pages */
     map = mmap(NULL, t->size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (map == MAP_FAILED) {
         ret = -errno;
     } else {
-        ret = madvise(map, t->size, MADV_POPULATE_WRITE) != 0;
+        ret = try_populate(map, t->size);
         munmap(map, t->size);
     }
     close(file);
@@ -166,21 +192,14 @@ static int try_notifier_free(const Trial *t)
 
 static int try_uffd(const Trial *t, uint64_t features, uint64_t mode)
 {
-    int uffd = uffd_open(O_CLOEXEC | O_NONBLOCK);
-    struct uffdio_api api = { .api = UFFD_API, .features = features };
-    struct uffdio_register reg = {
-        .range = { .start = (uintptr_t)t->map, .len = t->size },
-        .mode = mode,
-    };
-    int ret = 1;
+    int uffd = uffd_create_fd(features, true);
+    int ret;
 
     if (uffd < 0) {
         return -errno;
     }
-    if (ioctl(uffd, UFFDIO_API, &api) || ioctl(uffd, UFFDIO_REGISTER, &reg)) {
-        ret = -errno;
-    }
-    close(uffd);
+    ret = uffd_register_memory(uffd, t->map, t->size, mode, NULL) ? -errno : 1;
+    uffd_close_fd(uffd);
     return ret;
 }
 
@@ -215,7 +234,7 @@ static int try_iommufd_map_file(const Trial *t)
         .length = t->size,
     };
     int iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
-    int ret = -ENODEV;
+    int ret = -ENODATA;
 
     if (iommufd < 0) {
         return -errno;
@@ -254,26 +273,32 @@ static const struct {
     { GUEST_MEMFD_INTERFACE_NO_DIRECT_MAP,
       "flag NO_DIRECT_MAP, MADV_POPULATE_WRITE refused", try_no_direct_map },
     { GUEST_MEMFD_INTERFACE_IOMMUFD_MAP_FILE,
-      "IOMMU_IOAS_MAP_FILE without a device", try_iommufd_map_file },
+      "IOMMU_IOAS_MAP_FILE, no device", try_iommufd_map_file },
     { GUEST_MEMFD_INTERFACE_NOTIFIER_FREE_SLOTS,
       "pages_4k of a pre-faulted slot after MADV_DONTNEED",
       try_notifier_free },
 };
 
+/* @ret as of try_*() */
+static void tell(GuestMemfdInterfaceInfo *info, GmemProbeResult *result,
+                 const char *tried, int ret)
+{
+    const char *answer = ret > 0 ? "yes" : ret == 0 ? "no" :
+                         ret == -ENODATA ? "no answer" : strerror(-ret);
+
+    result(info, ret >= 0 || is_refusal(ret), ret > 0,
+           g_strdup_printf("%s: %s", tried, answer));
+}
+
 void gmem_probe_all(GuestMemfdInterfaceInfo *infos, GmemProbeResult *result)
 {
     Trial t;
-    bool ready = trial_begin(&t);
-    int trial_errno = errno;
+    int failed = trial_begin(&t);
 
     for (size_t i = 0; i < ARRAY_SIZE(trials); i++) {
-        int ret = ready ? trials[i].try(&t) : -trial_errno;
-
-        result(&infos[trials[i].name], ret > 0,
-               g_strdup_printf("%s: %s", ready ? trials[i].tried
-                               : "guest_memfd on a VM of its own",
-                               ret > 0 ? "yes" :
-                               ret < 0 ? strerror(-ret) : "no"));
+        tell(&infos[trials[i].name], result,
+             failed ? "guest_memfd on a VM of its own" : trials[i].tried,
+             failed ?: trials[i].try(&t));
     }
     trial_end(&t);
 }

@@ -9,9 +9,9 @@
 
 #include "qapi/qapi-types-gmem.h"
 
-/* Takes @found_by over. */
-typedef void GmemProbeResult(GuestMemfdInterfaceInfo *info, bool available,
-                             char *found_by);
+/* @known: @available is what was found out.  Takes @found_by over. */
+typedef void GmemProbeResult(GuestMemfdInterfaceInfo *info, bool known,
+                             bool available, char *found_by);
 
 /*
  * Try every interface that no capability announces, on a VM and a
@@ -22,8 +22,8 @@ void gmem_probe_all(GuestMemfdInterfaceInfo *infos, GmemProbeResult *result);
 
 /*
  * Whether a bound slot of @vm at 0 keeps its guest mappings when @map, the
- * VMM's mapping of the same file, loses its page: 1 or 0, or -errno where
- * that cannot be found out.  Adds a vCPU to @vm.
+ * VMM's mapping of the same file, loses its page: 1 or 0, or -ENODATA
+ * where that cannot be found out.  Adds a vCPU to @vm.
  */
 int gmem_probe_notifier_free(int vm, void *map, size_t page_size);
 

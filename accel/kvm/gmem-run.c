@@ -36,14 +36,19 @@ static GuestMemfd *missing_page(const struct kvm_run *run, uint64_t *offset)
     return gmem;
 }
 
-/* As if KVM had sent this thread the SIGBUS that it sends for mapped memory. */
+/*
+ * As if KVM had sent this thread the SIGBUS that it sends for mapped memory.
+ * If another one is pending, that goes first: the access will fail again.
+ */
 static bool raise_machine_check(CPUState *cpu, const struct kvm_run *run)
 {
     uint64_t offset;
     GuestMemfd *gmem = missing_page(run, &offset);
 
-    return gmem && kvm_on_sigbus_vcpu(cpu, BUS_MCEERR_AR,
-                                      gmem->block->host + offset) == 0;
+    if (gmem) {
+        kvm_on_sigbus_vcpu(cpu, BUS_MCEERR_AR, gmem->block->host + offset);
+    }
+    return gmem;
 }
 
 static bool stop_until_there_is_memory(const struct kvm_run *run)
@@ -64,13 +69,18 @@ static bool stop_until_there_is_memory(const struct kvm_run *run)
     return true;
 }
 
-bool gmem_run_failed(CPUState *cpu, const struct kvm_run *run, int err)
+static bool deal_with(CPUState *cpu, const struct kvm_run *run, int err)
 {
-    if (err != -EHWPOISON && err != -ENOMEM) {
-        return false;
-    }
-    trace_gmem_run_failed(cpu->cpu_index, run->exit_reason, err);
     BQL_LOCK_GUARD();
     return err == -EHWPOISON ? raise_machine_check(cpu, run)
                              : stop_until_there_is_memory(run);
+}
+
+int gmem_run_result(CPUState *cpu, const struct kvm_run *run, int ret)
+{
+    if (ret != -EHWPOISON && ret != -ENOMEM) {
+        return ret;
+    }
+    trace_gmem_run_failed(cpu->cpu_index, run->exit_reason, ret);
+    return deal_with(cpu, run, ret) ? -EINTR : ret;
 }

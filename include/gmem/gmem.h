@@ -26,6 +26,7 @@ typedef struct GuestMemfd {
     uint64_t flags;             /* GUEST_MEMFD_FLAG_* at creation */
     GuestMemfdSlots slots;      /* the backend's property */
     GuestMemfdCounters counters;
+    Error *cpr_blocker;
 
     /* of accel/kvm/gmem-slots.c */
     bool bind_refused;          /* slots=auto: the kernel said no once */

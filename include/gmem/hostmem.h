@@ -25,12 +25,15 @@ typedef struct GmemHostmem {
     bool wanted;                /* it is to be a guest_memfd */
     bool share_off;             /* share=off was asked for explicitly */
     bool merge_on;              /* merge=on was asked for explicitly */
+    bool seal_on;               /* seal=on was asked for explicitly */
+    bool slots_given;           /* slots= was, with any value */
     GuestMemfdSlots slots;
 } GmemHostmem;
 
 /* What the machine was asked for; the member "gmem" of MachineState. */
 typedef struct GmemMachine {
     bool wanted;
+    bool slots_given;           /* guest-memfd-slots=, with any value */
     GuestMemfdSlots slots;
 } GmemMachine;
 
@@ -64,7 +67,20 @@ bool gmem_hostmem_alloc(HostMemoryBackend *backend, Error **errp);
 bool gmem_hostmem_prealloc(HostMemoryBackend *backend, bool async,
                            Error **errp);
 
+/*
+ * gmem_hostmem_can_flush: can @device, which must, write the memory of
+ * @backend to storage?
+ *
+ * Returns: false with @errp naming both if it is a guest_memfd, which knows
+ * no fsync(2).
+ */
+bool gmem_hostmem_can_flush(HostMemoryBackend *backend, const char *device,
+                            Error **errp);
+
 /* Add the properties guest-memfd and guest-memfd-slots to class machine. */
 void gmem_machine_class_init(ObjectClass *oc);
+
+/* Whether these properties make sense together.  Before the board is made. */
+bool gmem_machine_check(const MachineState *machine, Error **errp);
 
 #endif /* GMEM_HOSTMEM_H */

@@ -1,7 +1,7 @@
 /*
  * What a vCPU does when KVM cannot give it a page of a guest_memfd
  *
- * Second floor.  Called by accel/kvm/kvm-all.c when KVM_RUN has failed.
+ * Second floor.  Called by accel/kvm/kvm-all.c after KVM_RUN.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,11 +13,13 @@
 #include "hw/core/cpu.h"
 
 /*
- * gmem_run_failed: KVM_RUN of @cpu has returned @err, -errno
+ * gmem_run_result: KVM_RUN of @cpu has returned @ret, 0 or -errno
  *
  * -EHWPOISON: the page has an uncorrectable error.  A guest on ordinary
  * memory learns of it by a SIGBUS that KVM sends us; on bound memory KVM just
- * says so.  Either way it becomes a machine check of the guest.
+ * says so.  Either way it becomes one machine check of the guest: a SIGBUS is
+ * pending afterwards, so the caller looks for one after this call, and before
+ * the vCPU runs again.
  *
  * -ENOMEM: the host has no page.  The VM stops in state io-error and
  * GUEST_MEMFD_NO_MEMORY is sent; nothing is lost, the access is made again
@@ -25,9 +27,9 @@
  *
  * Called by the vCPU's thread without the BQL, which is taken as needed.
  *
- * Returns: true if it has been dealt with and the vCPU may go on when the VM
- * does; false if it is none of ours.
+ * Returns: -EINTR if it has been dealt with and the vCPU may go on when the
+ * VM does; @ret if it is none of ours.
  */
-bool gmem_run_failed(CPUState *cpu, const struct kvm_run *run, int err);
+int gmem_run_result(CPUState *cpu, const struct kvm_run *run, int ret);
 
 #endif /* GMEM_RUN_H */

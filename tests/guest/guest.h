@@ -11,6 +11,9 @@
 /* What stands after "key" in a file, up to a blank; "" if nothing */
 const char *value_in(const char *path, const char *key);
 
+/* Of a page that this process has */
+unsigned long guest_physical(const void *address);
+
 /*
  * Each says on the console what it found; false if something is wrong.  Filling
  * allocates anew: @percent of MemAvailable.
@@ -20,6 +23,12 @@ bool verify_memory(void);
 
 /* To the guest's kernel; the pattern stays in the pages until they are used. */
 void release_memory(void);
+
+/*
+ * Have the device "edu" at PCI address @device copy a page of memory to
+ * another, both at guest-physical address @lowest or above; say where they are.
+ */
+bool copy_by_dma(const char *device, unsigned long lowest);
 
 /* Does what comes on the second serial port, for ever. */
 void serve(void);

@@ -140,7 +140,7 @@ static bool allocate(size_t size)
     return true;
 }
 
-static unsigned long guest_physical(const void *address)
+unsigned long guest_physical(const void *address)
 {
     unsigned long page_size = sysconf(_SC_PAGESIZE);
     uint64_t entry = 0;

@@ -15,6 +15,10 @@
  *   echo ADDRESS PORT MIB        sends so much over TCP, and gets it back
  *   show PATH KEY                what stands after KEY in a file
  *   put TEXT PATH                writes TEXT to a file
+ *   dma DEVICE LOWEST            the "edu" at this PCI address copies a page to
+ *                                another, both at LOWEST or above
+ *   victim                       a child reads a page of its own until a signal
+ *                                kills it; where that page is, is told first
  *
  * sum and write answer with a number of bytes and their CRC-32.
  */
@@ -23,13 +27,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -235,6 +242,42 @@ static bool do_put(char **words)
     return done;
 }
 
+static bool do_dma(char **words)
+{
+    return copy_by_dma(words[1], strtoul(words[2], NULL, 0));
+}
+
+static void read_a_page_for_ever(void)
+{
+    volatile uint64_t *word = mmap(NULL, sysconf(_SC_PAGESIZE),
+                                   PROT_READ | PROT_WRITE,
+                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    signal(SIGBUS, SIG_DFL);
+    *word = 1;
+    printf("gmem-guest: a victim is at 0x%lx\n",
+           guest_physical((const void *)word));
+    while (*word) {
+    }
+}
+
+static bool do_victim(char **words)
+{
+    pid_t child = fork();
+    int status;
+
+    if (child == 0) {
+        read_a_page_for_ever();
+        _exit(1);
+    }
+    if (child < 0 || waitpid(child, &status, 0) != child) {
+        return false;
+    }
+    printf("gmem-guest: victim: signal %d\n",
+           WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+    return true;
+}
+
 static const struct {
     const char *name;
     int min_words;
@@ -250,6 +293,8 @@ static const struct {
     { "echo", 4, do_echo },
     { "show", 3, do_show },
     { "put", 3, do_put },
+    { "dma", 3, do_dma },
+    { "victim", 1, do_victim },
 };
 
 static bool run(char *line)

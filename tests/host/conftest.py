@@ -91,6 +91,15 @@ def serving(boot):
 
 
 @pytest.fixture
+def growing(serving):
+    """A guest that can have more memory, and takes it at once"""
+    def start(*args, mem='256M,slots=4,maxmem=8G', **kwargs):
+        return serving(*args, mem=mem,
+                       append='memhp_default_state=online_movable', **kwargs)
+    return start
+
+
+@pytest.fixture
 def disk(tmp_path):
     """An image of DISK random MiB"""
     path = tmp_path / 'disk'

@@ -4,26 +4,12 @@ import os
 
 import pytest
 from devices import assert_data_gets_through, mappings_of_guest_memory
+from dimms import (DIMM, add_backend, add_dimm, guest_has_mib, remove_dimm,
+                   unplug_dimm)
 from guest import MIB, host_uses_mib, wait_until
 from memslots import assert_bound, why_mapped
 
 from qemu.qmp.legacy import QMPError
-
-DIMM = 128
-
-
-@pytest.fixture
-def growing(serving):
-    """A guest that can have more memory, and takes it at once"""
-    def start(*args, mem='256M,slots=4,maxmem=8G', **kwargs):
-        return serving(*args, mem=mem,
-                       append='memhp_default_state=online_movable', **kwargs)
-    return start
-
-
-def guest_has_mib(guest, path='/proc/meminfo'):
-    return int(guest.do(f'show {path} MemTotal:')) >> 10
-
 
 def filled_mib(guest):
     """What the guest can fill and verify"""
@@ -40,23 +26,6 @@ def descriptors(guest):
     guest.blocks()
     folder = f'/proc/{guest.get_pid()}/fd'
     return sorted(os.readlink(f'{folder}/{fd}') for fd in os.listdir(folder))
-
-
-def add_backend(guest, name, qom_type='memory-backend-guest-memfd', **props):
-    guest.cmd('object-add', {'qom-type': qom_type, 'id': name,
-                             **{'size': DIMM * MIB, **props}})
-
-
-def add_dimm(guest, name, **props):
-    guest.cmd('device_add', {'driver': 'pc-dimm', 'id': f'{name}-dimm',
-                             'memdev': name, **props})
-
-
-def remove_dimm(guest, name):
-    guest.cmd('device_del', {'id': f'{name}-dimm'})
-    guest.event_wait('DEVICE_DELETED', timeout=60,
-                     match={'data': {'device': f'{name}-dimm'}})
-    guest.cmd('object-del', {'id': name})
 
 
 def test_dimms_come_and_go_under_the_same_names(growing):
@@ -234,3 +203,24 @@ def test_a_backend_in_use_cannot_be_deleted(monitor):
             monitor.cmd('object-del', {'id': name})
     assert block_of(monitor, 'm1')['bound-bytes'] == DIMM * MIB
     assert_bound(block_of(monitor, 'pc.ram'))
+
+
+def start_cpr_transfer(guest):
+    guest.cmd('migrate-set-parameters', mode='cpr-transfer')
+    guest.cmd('migrate', channels=[
+        {'channel-type': kind, 'addr': {
+            'transport': 'socket', 'type': 'unix',
+            'path': f'{guest.temp_dir}/{kind}'}} for kind in ('main', 'cpr')])
+
+
+def test_cpr_transfer_stays_refused_when_a_dimm_is_plugged_again(growing):
+    guest = growing('-object', 'memory-backend-memfd,id=ram0,size=256M',
+                    machine='q35,memory-backend=ram0,aux-ram-share=on')
+    small = guest_has_mib(guest)
+    add_backend(guest, 'm1')
+    add_dimm(guest, 'm1')
+    wait_until(lambda: guest_has_mib(guest) > small)
+    unplug_dimm(guest, 'm1')
+    add_dimm(guest, 'm1')
+    with pytest.raises(QMPError, match="'m1': a guest_memfd belongs to one VM"):
+        start_cpr_transfer(guest)

@@ -147,6 +147,34 @@ static void test_type_is_always_on(void)
                    "always on; use memory-backend-memfd");
 }
 
+/* What says how KVM is to reach a guest_memfd is refused where there is none. */
+static void test_slots_of_other_memory(void)
+{
+    const char *const args[] = {
+        "-machine", "none,guest-memfd-slots=mapped", "-accel", accel,
+        "-display", "none", NULL,
+    };
+    g_autofree char *err = start_fails(args);
+    QTestState *qts = start("-object memory-backend-memfd,id=m1,size=2M");
+    QDict *rsp;
+
+    assert_one_line(err, "guest-memfd-slots=mapped: the machine's memory is "
+                    "no guest_memfd; add guest-memfd=on, or use slots= with "
+                    "the backends that are one");
+    assert_refused("'qom-type': 'memory-backend-ram', 'id': 'm0',"
+                   "'size': 4096, 'slots': 'auto'",
+                   "memory backend 'm0': slots=auto: the memory is no "
+                   "guest_memfd; use guest-memfd=on, or leave it out");
+    rsp = qtest_qmp(qts, "{ 'execute': 'qom-set', 'arguments': {"
+                    " 'path': '/objects/m1', 'property': 'slots',"
+                    " 'value': 'mapped' } }");
+    g_assert_cmpstr(qdict_get_str(qdict_get_qdict(rsp, "error"), "desc"), ==,
+                    "slots=mapped: the memory is no guest_memfd; use "
+                    "guest-memfd=on, or leave it out");
+    qobject_unref(rsp);
+    qtest_quit(qts);
+}
+
 /* ---- without KVM ---- */
 
 static void tcg_refused(const void *props)
@@ -251,6 +279,10 @@ static void kvm_host_interfaces(void)
             g_assert_true(qdict_get_bool(info, "available"));
             needed++;
         }
+        if (g_str_equal(name, "iommufd-map-file")) {
+            /* there is no device whose attachment would ask for the pages */
+            g_assert_false(qdict_haskey(info, "available"));
+        }
     }
     g_assert_cmpint(needed, ==, 4);
     qobject_unref(rsp);
@@ -279,6 +311,14 @@ static void kvm_refusals(void)
           "'size': 2097152, 'guest-memfd': true, 'hugetlb': true",
           "memory backend 'm0': hugetlb=on: a guest_memfd has no huge pages; "
           "use hugetlb=off" },
+        { "'qom-type': 'memory-backend-memfd', 'id': 'm0',"
+          "'size': 2097152, 'guest-memfd': true, 'hugetlbsize': 2097152",
+          "memory backend 'm0': hugetlbsize: a guest_memfd has no huge pages; "
+          "leave it out" },
+        { "'qom-type': 'memory-backend-memfd', 'id': 'm0',"
+          "'size': 4096, 'guest-memfd': true, 'seal': true",
+          "memory backend 'm0': seal=on: a guest_memfd cannot be sealed, its "
+          "size never changes; use seal=off" },
         { "'qom-type': 'memory-backend-guest-memfd', 'id': 'm0',"
           "'size': 4095",
           "memory backend 'm0': size 0xfff is not a multiple of the page "
@@ -384,6 +424,34 @@ static void kvm_used_twice(void)
     assert_one_line(err, "memory backend m0 can't be used multiple times.");
 }
 
+/* A guest that flushes what it has written would be lied to, or get errors. */
+static void kvm_cannot_be_flushed(void)
+{
+    static const struct {
+        const char *device;
+        const char *name;
+    } cases[] = {
+        { "virtio-pmem-pci,memdev=m0", "virtio-pmem" },
+        { "nvme,serial=0,pmrdev=m0", "pmrdev" },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        const char *const args[] = {
+            "-accel", "kvm", "-display", "none", "-machine",
+            "q35,guest-memfd=on", "-m", "128M,slots=1,maxmem=1G", "-object",
+            "memory-backend-memfd,id=m0,size=64M", "-device",
+            cases[i].device, NULL,
+        };
+        g_autofree char *expected = g_strdup_printf(
+            "memory backend 'm0': %s flushes its memory to storage, and a "
+            "guest_memfd has none; use guest-memfd=off for this backend",
+            cases[i].name);
+        g_autofree char *err = start_fails(args);
+
+        assert_one_line(err, expected);
+    }
+}
+
 /* The machine's switch makes every backend one, or says which cannot be. */
 static void kvm_machine_switch(void)
 {
@@ -421,6 +489,8 @@ int main(int argc, char **argv)
           "'size': 2097152" },
         { "memfd", "'qom-type': 'memory-backend-memfd', 'id': 'm0',"
           "'size': 2097152, 'guest-memfd': true" },
+        { "memfd-unsealed", "'qom-type': 'memory-backend-memfd', 'id': 'm0',"
+          "'size': 2097152, 'guest-memfd': true, 'seal': false" },
         { "ram", "'qom-type': 'memory-backend-ram', 'id': 'm0',"
           "'size': 2097152, 'guest-memfd': true" },
     };
@@ -432,6 +502,7 @@ int main(int argc, char **argv)
     qtest_add_func("gmem/defaults", test_defaults);
     qtest_add_func("gmem/query-empty", test_query_empty);
     qtest_add_func("gmem/type-is-always-on", test_type_is_always_on);
+    qtest_add_func("gmem/slots-of-other-memory", test_slots_of_other_memory);
     for (size_t i = 0; i < ARRAY_SIZE(spellings); i++) {
         bool kvm = g_str_equal(accel, "kvm");
         g_autofree char *path = g_strdup_printf("gmem/%s/%s", accel,
@@ -452,6 +523,7 @@ int main(int argc, char **argv)
                        kvm_properties_are_fixed);
         qtest_add_func("gmem/kvm/cannot-be-opened", kvm_cannot_be_opened);
         qtest_add_func("gmem/kvm/used-twice", kvm_used_twice);
+        qtest_add_func("gmem/kvm/cannot-be-flushed", kvm_cannot_be_flushed);
         qtest_add_func("gmem/kvm/machine-switch", kvm_machine_switch);
     }
     return g_test_run();

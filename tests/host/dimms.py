@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Memory that is plugged into a guest that runs."""
+from guest import MIB
+
+DIMM = 128
+
+
+def guest_has_mib(guest, path='/proc/meminfo'):
+    return int(guest.do(f'show {path} MemTotal:')) >> 10
+
+
+def add_backend(guest, name, qom_type='memory-backend-guest-memfd', **props):
+    guest.cmd('object-add', {'qom-type': qom_type, 'id': name,
+                             **{'size': DIMM * MIB, **props}})
+
+
+def add_dimm(guest, name, **props):
+    guest.cmd('device_add', {'driver': 'pc-dimm', 'id': f'{name}-dimm',
+                             'memdev': name, **props})
+
+
+def unplug_dimm(guest, name):
+    """Its backend stays"""
+    guest.cmd('device_del', {'id': f'{name}-dimm'})
+    guest.event_wait('DEVICE_DELETED', timeout=60,
+                     match={'data': {'device': f'{name}-dimm'}})
+
+
+def remove_dimm(guest, name):
+    unplug_dimm(guest, name)
+    guest.cmd('object-del', {'id': name})
