@@ -7,8 +7,11 @@ export CCACHE_NOHASHDIR := 1
 # ccache looks at the headers, and runs no preprocessor before each compiler
 NINJA = CCACHE_DEPEND=1 ninja -C build $(if $(V),-v)
 
+# Of the command line only: conda, tcsh and others export a HOST of their own.
+DEMO_HOST := $(if $(findstring command line,$(origin HOST)),$(HOST),emulated)
+
 .PHONY: all setup install clean distclean refresh-patches demo check
-.PHONY: check-long bench help graft
+.PHONY: check-long bench docs help graft
 
 all: graft
 	@$(NINJA)
@@ -37,14 +40,20 @@ setup:
 	@scripts/deps --install build features test
 	@$(MAKE) --no-print-directory all
 
-demo: setup
-	@tests/demo
+# Does what setup does itself, and shows it.
+demo:
+	@tests/demo '$(DEMO_HOST)'
+
+docs:
+	@scripts/deps --install build docs
+	@./configure --again
+	@scripts/docs
 
 check: setup
 	@tests/check
 
 check-long: setup
-	@scripts/deps --install long
+	@scripts/deps --install docs long
 	@tests/check --long
 
 bench: setup
@@ -56,7 +65,8 @@ help:
 	@echo 'make install          install; DESTDIR= is honoured'
 	@echo 'make demo             boot Linux on a guest_memfd; HOST=local'
 	@echo 'make check            all tests; check-long: more of them'
-	@echo 'make bench            measure; results in bench/results.json'
+	@echo 'make bench            measure; results in build/bench/results.json'
+	@echo 'make docs             render the manual, in build/docs'
 	@echo 'make refresh-patches  write patches/ from the edits in upstream/'
 	@echo 'make clean            remove what has been compiled'
 	@echo 'make distclean        remove build/ and upstream/'

@@ -5,6 +5,8 @@ pinned tarball is taken from the outside (DISTFILES or the cache)."""
 import hashlib
 import os
 import pathlib
+import pty
+import re
 import shutil
 import subprocess
 
@@ -259,3 +261,105 @@ def test_installing_without_root(tmp_path):
                    "--clear-groups", *command]
     refused(run(tmp_path, *command, HOME="/nonexistent"),
             "root", "no-such-package")
+
+
+# --- scripts/deps ---
+
+def test_deps_says_what_it_takes():
+    status, said, _ = run(TOP, "scripts/deps", "--help")
+    assert status == 0
+    for word in "--install", "build", "features", "test", "docs", "long":
+        assert word in said
+
+
+@pytest.mark.parametrize("words", [
+    ["tests"], ["build", "tests"], ["--instal", "build"], []], ids=" ".join)
+def test_deps_knows_its_groups(words):
+    refused(run(TOP, "scripts/deps", *words),
+            *[w for w in words if w != "build"], "build features test")
+
+
+# --- make demo ---
+
+def recipe(*words, **environ):
+    """What make would run"""
+    env = {name: os.environ[name] for name in ("PATH", "HOME")} | environ
+    return subprocess.run(
+        ["make", "-n", *words], cwd=TOP, env=env, text=True, check=True,
+        stdout=subprocess.PIPE).stdout.splitlines()
+
+
+def test_the_host_of_the_demo_is_named_to_make_only():
+    assert recipe("demo", HOST="x86_64-conda-linux-gnu") == \
+        recipe("demo") == ["tests/demo 'emulated'"]
+    assert recipe("demo", "HOST=local", HOST="other") == ["tests/demo 'local'"]
+
+
+def test_the_demo_knows_its_hosts():
+    refused(run(TOP, "tests/demo", "nowhere"), "nowhere", "emulated or local")
+
+
+# Says what ninja, and what tests/kernel/build says, for a while
+STEP = """
+logs=LOGS
+. scripts/step.sh
+step QEMU sh -c 'echo "[1/1000] a"; echo "[150/1000] b"; sleep 3'
+step kernel sh -c '
+    echo "kernel stock (x86): 40 % (step 860 of about 2150)" >&2; sleep 3
+    echo "kernel stock (x86): 70 % (step 1505 of about 2150)" >&2; sleep 3'
+step payload sh -c 'echo its last words; exit 7'
+echo not reached
+"""
+
+
+@pytest.fixture
+def steps(tmp_path):
+    return ["sh", "-ec", STEP.replace("LOGS", str(tmp_path))]
+
+
+def assert_steps(said):
+    assert re.search(r"^ok +\d+ s  QEMU\r?$", said, re.M)
+    assert re.search(r"^ok +\d+ s  kernel\r?$", said, re.M)
+    assert "its last words" in said and "FAILED        payload" in said
+    assert "not reached" not in said
+
+
+def test_long_steps_show_how_far_they_are_in_a_log(steps):
+    status, said, _ = run(TOP, *steps)
+    assert status == 1
+    assert_steps(said)
+    for line in "QEMU 15 %", "kernel 40 %", "kernel 70 %":
+        assert re.search(rf"^ *\d+ s  {line}$", said, re.M), said
+
+
+def test_long_steps_show_how_far_they_are_on_a_terminal(steps):
+    terminal, end = pty.openpty()
+    with subprocess.Popen(steps, cwd=TOP, stdout=end, stderr=end) as process:
+        os.close(end)
+        said = b""
+        try:
+            while data := os.read(terminal, 4096):
+                said += data
+        except OSError:  # how a terminal ends
+            pass
+    os.close(terminal)
+    assert process.returncode == 1
+    said = said.decode()
+    assert_steps(re.sub(r".*\r(?!\n)", "", said))
+    for words in "QEMU 15 %", "kernel 40 %", "kernel 70 %":
+        assert f"  {words} " in said
+
+
+# --- the documents ---
+
+def test_the_table_of_patches_is_the_series():
+    text = (TOP / "docs/patches.md").read_text()
+    series = re.findall(r"^(\S+)\.patch$",
+                        (TOP / "patches/series").read_text(), re.M)
+    assert re.findall(r"^\| `(\d\d-\S+)` \|", text, re.M) == series
+
+
+def test_links_lead_somewhere():
+    for page in TOP / "README.md", *(TOP / "docs").iterdir():
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"

@@ -39,3 +39,12 @@ def test_an_option_it_does_not_have():
     run = on_host('true', options=['--kernels=stock'])
     assert run.returncode == 1
     assert run.stderr.count('\n') == 1 and '--kernels' in run.stderr
+
+
+@pytest.mark.parametrize('lacking', [
+    'rm /dev/kvm',
+    'mount --bind /dev/null build/tests/qtest/gmem/gmem-test'])
+def test_what_the_host_must_have_is_not_skipped(lacking):
+    run = on_host('sh', '-c', f'{lacking} && exec /usr/bin/python3 -m pytest '
+                  '-p no:cacheprovider tests/host/test_qtest.py')
+    assert run.returncode != 0, run.stdout

@@ -8,6 +8,7 @@ from dimms import (DIMM, add_backend, add_dimm, guest_has_mib, remove_dimm,
                    unplug_dimm)
 from guest import MIB, host_uses_mib, wait_until
 from memslots import assert_bound, why_mapped
+from pages import bytes_in_file, bytes_in_page_table
 
 from qemu.qmp.legacy import QMPError
 
@@ -87,8 +88,10 @@ def virtio_mem(options):
     ('prealloc=on', [(256, [2048]), (128, [2048]), (0, [2048])]),
     ('dynamic-memslots=on', [(1152, [1024, 1024]), (128, [1024]), (0, [])])])
 def test_virtio_mem_grows_and_shrinks(growing, options, sizes):
-    """The slots are there for the memory plugged, and all of them bound."""
+    """The slots are there for the memory plugged, and all of them bound.  What
+    is allocated ahead is so in the file, not in QEMU's page table."""
     guest = growing(*virtio_mem(options))
+    pid, backend = guest.get_pid(), 2048 * MIB
     small, empty = guest_has_mib(guest), host_uses_mib()
     for mib, slots in sizes:
         resize(guest, mib)
@@ -98,7 +101,8 @@ def test_virtio_mem_grows_and_shrinks(growing, options, sizes):
                 if slot['as-id'] == 0] == slots
         assert block['bound-bytes'] == sum(slots) * MIB
         if options == 'prealloc=on':
-            assert host_uses_mib() - empty >= mib
+            assert bytes_in_file(pid, backend) == mib * MIB
+        assert bytes_in_page_table(pid, backend) < 16 * MIB
         assert host_uses_mib() - empty < mib + 64
         guest.do('fill 30')
         guest.do('release')

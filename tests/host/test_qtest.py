@@ -13,7 +13,7 @@ ENV = dict(os.environ, QTEST_QEMU_BINARY=QEMU, GMEM_TEST_ACCEL='kvm',
 
 def names():
     if not os.access(PROGRAM, os.X_OK):
-        return []
+        return ['the program itself']
     listing = subprocess.run([PROGRAM, '-l'], env=ENV, text=True, check=True,
                              stdout=subprocess.PIPE, timeout=60)
     return [line for line in listing.stdout.splitlines()

@@ -2,10 +2,10 @@
 """A bound guest is saved, dumped and measured while it runs."""
 import os
 import re
-import struct
 import subprocess
 
 import pytest
+from dumps import pages_of_the_pattern
 from guest import TOP, wait_until
 from memslots import assert_bound, why_mapped
 from migration import (RING, assert_arrived, assert_stayed, hold_back,
@@ -13,9 +13,6 @@ from migration import (RING, assert_arrived, assert_stayed, hold_back,
                        set_capabilities, wait_completed)
 
 IMG = os.path.join(TOP, 'build/qemu-img')
-PAGE = 4096
-# What tests/guest multiplies addresses with, backwards
-UNMIX = pow(0x9e3779b97f4a7c15, -1, 1 << 64)
 
 
 def run_job(guest, command, **kwargs):
@@ -51,30 +48,6 @@ def test_savevm_and_loadvm(traveller, tmp_path):
     run_job(guest, 'snapshot-load', **disk)
     assert int(guest.wait_for(r'pass (\d+)\n')[1]) >= before
     assert_stayed(guest)
-
-
-def pages_of_the_pattern(path):
-    """Pages of an ELF dump that hold what the guest writes"""
-    found = 0
-    with open(path, 'rb') as dump:
-        header = struct.unpack('<16sHHIQQQIHHHHHH', dump.read(64))
-        offset, size, count = header[5], header[9], header[10]
-        for n in range(count):
-            dump.seek(offset + n * size)
-            segment = struct.unpack('<IIQQQQQQ', dump.read(56))
-            if segment[0] == 1:
-                dump.seek(segment[2])
-                found += sum(is_pattern(dump.read(PAGE))
-                             for _ in range(segment[5] // PAGE))
-    return found
-
-
-def is_pattern(page):
-    """Each word is its address and a seed, mixed"""
-    words = struct.unpack('<512Q', page)
-    first = words[0] * UNMIX
-    return all((words[n] * UNMIX ^ first) % (1 << 64) == 8 * n
-               for n in (1, 2, 255, 511))
 
 
 def test_a_dump_holds_the_memory_of_a_bound_guest(traveller, tmp_path):

@@ -201,6 +201,22 @@ static void tcg_machine_refused(void)
                             "KVM"));
 }
 
+/* Whatever the accelerator: its memory is private, so it is not ours. */
+static void tcg_confidential_refused(void)
+{
+    const char *const args[] = {
+        "-machine", "none,guest-memfd=on,confidential-guest-support=c0",
+        "-accel", "tcg", "-display", "none", "-object",
+        "sev-snp-guest,id=c0", "-object", "memory-backend-ram,id=m0,size=2M",
+        NULL,
+    };
+    g_autofree char *err = start_fails(args);
+
+    assert_one_line(err, "memory backend 'm0': this machine's "
+                    "confidential-guest-support keeps guest memory private; "
+                    "leave out guest-memfd=on");
+}
+
 /* ---- with KVM ---- */
 
 static QDict *only_block(QTestState *qts, QDict **rsp)
@@ -513,6 +529,9 @@ int main(int argc, char **argv)
     }
     if (g_str_equal(accel, "tcg")) {
         qtest_add_func("gmem/tcg/machine", tcg_machine_refused);
+        if (g_str_equal(qtest_get_arch(), "x86_64")) {
+            qtest_add_func("gmem/tcg/confidential", tcg_confidential_refused);
+        }
     } else {
         qtest_add_func("gmem/kvm/memdev", kvm_memdev);
         qtest_add_func("gmem/kvm/host-interfaces", kvm_host_interfaces);

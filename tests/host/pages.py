@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a guest_memfd of a QEMU has: pages in the file, and in QEMU's own page
+table."""
+import ctypes
+import os
+import re
+
+PAGE = 4096
+PIDFD_GETFD, CACHESTAT = 438, 451
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Range(ctypes.Structure):
+    """struct cachestat_range; all zero: the whole file"""
+    _fields_ = [('off', ctypes.c_uint64), ('len', ctypes.c_uint64)]
+
+
+class Cachestat(ctypes.Structure):
+    """struct cachestat"""
+    _fields_ = [(f'nr_{what}', ctypes.c_uint64) for what in
+                ('cache', 'dirty', 'writeback', 'evicted',
+                 'recently_evicted')]
+
+
+def call(number, *args):
+    """A system call that the C library may not know"""
+    result = LIBC.syscall(number, *args)
+    if result < 0:
+        err = ctypes.get_errno()
+        raise OSError(err, os.strerror(err))
+    return result
+
+
+def guest_memfds(pid):
+    """(descriptor there, size) of each"""
+    folder = f'/proc/{pid}/fd'
+    return [(int(fd), os.stat(f'{folder}/{fd}').st_size)
+            for fd in os.listdir(folder)
+            if 'kvm-gmem' in os.readlink(f'{folder}/{fd}')]
+
+
+def bytes_in_file(pid, size):
+    """What the only guest_memfd of that size has.  It cannot be opened by its
+    name in /proc, so its descriptor is taken."""
+    number, = {fd for fd, its_size in guest_memfds(pid) if its_size == size}
+    process = os.pidfd_open(pid)
+    try:
+        file = call(PIDFD_GETFD, process, number, 0)
+    finally:
+        os.close(process)
+    try:
+        whole, stat = Range(), Cachestat()
+        call(CACHESTAT, file, ctypes.byref(whole), ctypes.byref(stat), 0)
+        return stat.nr_cache * PAGE
+    finally:
+        os.close(file)
+
+
+def mapping(pid, size):
+    """What smaps says of QEMU's only mapping of a guest_memfd of that size: a
+    dictionary, with the addresses under 'range'"""
+    with open(f'/proc/{pid}/smaps') as smaps:
+        areas = re.split(r'^(?=[0-9a-f]+-[0-9a-f]+ )', smaps.read(),
+                         flags=re.M)
+    found, = [area for area in areas
+              if 'kvm-gmem' in area.partition('\n')[0] and
+              re.search(rf'^Size: *{size >> 10} kB', area, re.M)]
+    addresses = re.match('([0-9a-f]+)-([0-9a-f]+)', found).groups()
+    return {'range': [int(address, 16) for address in addresses],
+            **dict(re.findall(r'^(\w+): *(.*?)(?: kB)?\s*$', found, re.M))}
+
+
+def bytes_in_page_table(pid, size):
+    """How much of it QEMU itself has touched"""
+    return int(mapping(pid, size)['Rss']) << 10
