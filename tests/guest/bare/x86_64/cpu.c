@@ -34,6 +34,7 @@ static void init_cpu(Cpu *cpu)
     apic_init(cpu);
 }
 
+/* Before the local APIC stops listening, or it misses what it is to forget */
 static void mask_pic(void)
 {
     outb(0x21, 0xff);
@@ -45,8 +46,8 @@ void x86_main(const void *start_info)
     cpus[0].self = &cpus[0];
     pvh_init(start_info);
     paging_init();
-    init_cpu(&cpus[0]);
     mask_pic();
+    init_cpu(&cpus[0]);
     serial_init();
     bare_main();
     arch_halt();

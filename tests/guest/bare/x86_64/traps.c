@@ -40,15 +40,19 @@ static void resume(void)
     context_resume(&this_cpu()->context);
 }
 
-static void die_of(unsigned vector, uint64_t rip)
+static void put_hex(const char *before, uint64_t value)
 {
-    static const char text[] = "error why=the program itself failed: vector ";
     char number[24];
 
-    arch_console_put(text, sizeof(text) - 1);
-    arch_console_put(number, format_number(number, vector, 10));
-    arch_console_put(" at 0x", 6);
-    arch_console_put(number, format_number(number, rip, 16));
+    arch_console_put(before, length(before));
+    arch_console_put(number, format_number(number, value, 16));
+}
+
+static void die_of(unsigned vector, uint64_t rip, uint64_t code)
+{
+    put_hex("error why=the program itself failed: vector 0x", vector);
+    put_hex(" at 0x", rip);
+    put_hex(" code 0x", code);
     arch_console_put("\n", 1);
     arch_halt();
 }
@@ -59,7 +63,7 @@ void exception(unsigned vector, volatile Frame *frame, uint64_t code)
     Cpu *cpu = this_cpu();
 
     if (!cpu->in_job) {
-        die_of(vector, frame->rip);
+        die_of(vector, frame->rip, code);
     }
     cpu->arch.vector = vector;
     cpu->arch.error_code = code;
