@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * The answer of a job: key=value, separated by blanks.  What does not fit is
- * left out, whole.
+ * left out, whole.  Then "ok" or "error", and the answer of each.
  */
 #include "bare.h"
 
@@ -77,4 +77,52 @@ bool fail(Job *job, const char *why)
         job->why = why;
     }
     return false;
+}
+
+void put(const char *text)
+{
+    arch_console_put(text, length(text));
+}
+
+void put_number(uint64_t value)
+{
+    char text[24];
+
+    format_number(text, value, 10);
+    put(text);
+}
+
+static void put_answer(const Cpu *cpu)
+{
+    const Job *job = &cpu->job;
+
+    put("cpu=");
+    put_number(cpu->index);
+    arch_console_put(job->answer, job->answer_len);
+    put(" cycles=");
+    put_number(job->cycles);
+    if (job->failed) {
+        put(" why=");
+        put(job->why ? job->why : "no reason is known");
+    }
+}
+
+void put_answers(uint64_t which)
+{
+    const char *separator = " ";
+    bool failed = false;
+    unsigned i;
+
+    for (i = 0; i < nr_cpus; i++) {
+        failed |= which & 1UL << i && cpus[i].job.failed;
+    }
+    put(failed ? "error" : "ok");
+    for (i = 0; i < nr_cpus; i++) {
+        if (which & 1UL << i) {
+            put(separator);
+            put_answer(&cpus[i]);
+            separator = "; ";
+        }
+    }
+    put("\n");
 }

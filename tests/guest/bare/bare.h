@@ -20,6 +20,8 @@
 #define MAX_AREAS 32
 
 #define ARRAY_SIZE(x) (sizeof(x) / sizeof((x)[0]))
+/* volatile: devices and other processors see each access, of just that size */
+#define AT(type, address) (*(volatile __typeof__(type) *)(uintptr_t)(address))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define ROUND_UP(n, to) (((n) + (to) - 1) / (to) * (to))
 
@@ -94,6 +96,8 @@ extern unsigned nr_areas;
 /* Tables of commands, each up to one that has no name */
 extern const Command machine_commands[];
 extern const Command memory_commands[];
+extern const Command sum_commands[];
+extern const Command access_commands[];
 extern const Command touch_commands[];
 extern const Command convert_commands[];
 extern const Command storm_commands[];
@@ -101,7 +105,10 @@ extern const Command pci_commands[];
 extern const Command edu_commands[];
 extern const Command arch_commands[];
 
-/* answer.c: what a job has to say */
+/* answer.c: what a job has to say, and how that is told */
+void put(const char *text);
+void put_number(uint64_t value);
+void put_answers(uint64_t which);
 void say(Job *job, const char *key, uint64_t value);
 void say_hex(Job *job, const char *key, uint64_t value);
 void say_signed(Job *job, const char *key, int64_t value);
@@ -124,6 +131,8 @@ bool is_program(Range range);
 unsigned split_words(char *text, char **words, unsigned max);
 
 /* memory.c */
+bool whole_words(Job *job, Range range);
+uint64_t end_of_piece(Range range, uint64_t at);
 uint64_t pattern(uint64_t address, uint64_t seed);
 void add_area(uint64_t start, uint64_t size, uint32_t type);
 uint64_t ram_end(uint64_t below);

@@ -25,17 +25,14 @@ typedef struct Edu {
     uint64_t at;
 } Edu;
 
-static void put(const Edu *edu, unsigned offset, uint64_t value)
+static void set(const Edu *edu, unsigned offset, uint64_t value)
 {
-    *(volatile uint32_t *)(edu->registers + offset) = value;
-    if (offset != CONTROL && value >> 32) {
-        *(volatile uint64_t *)(edu->registers + offset) = value;
-    }
+    AT(uint64_t, edu->registers + offset) = value;
 }
 
 static uint32_t get(const Edu *edu, unsigned offset)
 {
-    return *(volatile uint32_t *)(edu->registers + offset);
+    return AT(uint32_t, edu->registers + offset);
 }
 
 static bool wait_idle(Job *job, const Edu *edu)
@@ -60,10 +57,10 @@ static bool transfer(Job *job, const Edu *edu, uint64_t memory, uint64_t size,
     if (!wait_idle(job, edu)) {
         return false;
     }
-    put(edu, SOURCE, to_memory ? buffer : memory);
-    put(edu, DESTINATION, to_memory ? memory : buffer);
-    put(edu, COUNT, size);
-    put(edu, CONTROL, RUN | (to_memory ? TO_MEMORY : 0));
+    set(edu, SOURCE, to_memory ? buffer : memory);
+    set(edu, DESTINATION, to_memory ? memory : buffer);
+    set(edu, COUNT, size);
+    set(edu, CONTROL, RUN | (to_memory ? TO_MEMORY : 0));
     return wait_idle(job, edu);
 }
 
@@ -136,4 +133,6 @@ static bool dma(Job *job)
                                    : fail(job, "it is dma in|out|copy");
 }
 
-const Command edu_commands[] = {{"dma", dma}, {}};
+const Command edu_commands[] = {
+    {"dma", dma}, {}
+};

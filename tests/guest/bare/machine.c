@@ -49,11 +49,13 @@ static bool memmap(Job *job)
 static bool spin(Job *job)
 {
     uint64_t cycles, begin = arch_cycles();
+    bool more = true;
 
     if (!number_at(job, 1, &cycles)) {
         return false;
     }
-    while (arch_cycles() - begin < cycles && goes_on()) {
+    while (more && arch_cycles() - begin < cycles) {
+        more = goes_on();
     }
     return true;
 }
@@ -80,13 +82,6 @@ const Command machine_commands[] = {
     {"poweroff", power_off}, {"halt", halt}, {}
 };
 
-static void greet(void)
-{
-    static const char text[] = "ready\n";
-
-    arch_console_put(text, sizeof(text) - 1);
-}
-
 void bare_main(void)
 {
     unsigned i;
@@ -96,6 +91,6 @@ void bare_main(void)
         cpus[i].index = i;
     }
     nr_cpus = arch_start_cpus();
-    greet();
+    put("ready\n");
     serve();
 }

@@ -25,22 +25,10 @@ static bool owed;
 static uint64_t waited_for;
 
 static const Command *const tables[] = {
-    machine_commands, memory_commands, touch_commands, convert_commands,
-    storm_commands, pci_commands, edu_commands, arch_commands,
+    machine_commands, memory_commands, sum_commands, access_commands,
+    touch_commands, convert_commands, storm_commands, pci_commands,
+    edu_commands, arch_commands,
 };
-
-static void put(const char *text)
-{
-    arch_console_put(text, length(text));
-}
-
-static void put_number(uint64_t value)
-{
-    char text[24];
-
-    format_number(text, value, 10);
-    put(text);
-}
 
 static void refuse(const char *why)
 {
@@ -98,41 +86,17 @@ static uint64_t with_job(uint64_t which)
     return found;
 }
 
-static void put_answer(unsigned nr, const char *separator)
-{
-    Job *job = &cpus[nr].job;
-
-    put(separator);
-    put("cpu=");
-    put_number(nr);
-    arch_console_put(job->answer, job->answer_len);
-    put(" cycles=");
-    put_number(job->cycles);
-    if (job->failed) {
-        put(" why=");
-        put(job->why ? job->why : "no reason is known");
-    }
-    job->state = JOB_NONE;
-}
-
 static void answer(uint64_t which)
 {
-    const char *separator = " ";
-    bool failed = false;
     unsigned i;
 
+    owed = true;
     job_wait(which);
+    put_answers(which);
     for (i = 0; i < nr_cpus; i++) {
-        failed |= which & 1UL << i && cpus[i].job.failed;
+        cpus[i].job.state = which & 1UL << i ? JOB_NONE : cpus[i].job.state;
     }
-    put(failed ? "error" : "ok");
-    for (i = 0; i < nr_cpus; i++) {
-        if (which & 1UL << i) {
-            put_answer(i, separator);
-            separator = "; ";
-        }
-    }
-    put("\n");
+    owed = false;
 }
 
 static void prepare(Job *job, const Command *command, const char *text,
@@ -172,9 +136,7 @@ static void do_wait(Target target)
     } else if (which & 1 && cpus[0].job.state != JOB_DONE) {
         waited_for = which;
     } else {
-        owed = true;
         answer(which);
-        owed = false;
     }
 }
 
@@ -236,7 +198,6 @@ static void do_job(const char *name, const char *line, unsigned skip,
         job_run(&cpus[0]);
     }
     answer(target.cpus);
-    owed = false;
 }
 
 static void do_words(char **words, unsigned nr, const char *line)
@@ -296,29 +257,30 @@ void serve_while_busy(void)
     inside = false;
 }
 
-static void answer_those_waited_for(void)
+static void serve_once(void)
 {
-    uint64_t which = waited_for;
+    const char *line;
 
-    owed = true;
-    answer(which);
-    owed = false;
-    waited_for = 0;
+    if (cpus[0].job.state == JOB_READY) {
+        job_run(&cpus[0]);
+        return;
+    }
+    if (waited_for) {
+        answer(waited_for);
+        waited_for = 0;
+        return;
+    }
+    line = line_poll();
+    if (line) {
+        do_line(line);
+    } else {
+        arch_wait();
+    }
 }
 
 void serve(void)
 {
     for (;;) {
-        const char *line;
-
-        if (cpus[0].job.state == JOB_READY) {
-            job_run(&cpus[0]);
-        } else if (waited_for) {
-            answer_those_waited_for();
-        } else if ((line = line_poll())) {
-            do_line(line);
-        } else {
-            arch_wait();
-        }
+        serve_once();
     }
 }

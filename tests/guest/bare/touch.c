@@ -46,13 +46,12 @@ static uint64_t next(Order *order)
 
 static uint64_t access(uint64_t address, bool writes, uint64_t seed)
 {
-    volatile uint64_t *word = (uint64_t *)address;
     uint64_t begin = arch_cycles();
 
     if (writes) {
-        *word = pattern(address, seed);
+        AT(uint64_t, address) = pattern(address, seed);
     } else {
-        *word;
+        AT(uint64_t, address);
     }
     return arch_cycles() - begin;
 }
@@ -86,4 +85,6 @@ static bool touch(Job *job)
     return true;
 }
 
-const Command touch_commands[] = {{"touch", touch}, {}};
+const Command touch_commands[] = {
+    {"touch", touch}, {}
+};

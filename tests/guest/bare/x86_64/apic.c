@@ -32,7 +32,7 @@ static bool is_x2apic(void)
 static uint32_t apic_read(unsigned reg)
 {
     return is_x2apic() ? rdmsr(X2APIC_MSRS + reg / 16)
-                       : *(volatile uint32_t *)(APIC + reg);
+                       : AT(uint32_t, APIC + reg);
 }
 
 static void apic_write(unsigned reg, uint32_t value)
@@ -40,7 +40,7 @@ static void apic_write(unsigned reg, uint32_t value)
     if (is_x2apic()) {
         wrmsr(X2APIC_MSRS + reg / 16, value);
     } else {
-        *(volatile uint32_t *)(APIC + reg) = value;
+        AT(uint32_t, APIC + reg) = value;
     }
 }
 
@@ -96,11 +96,8 @@ void apic_wake(const Cpu *cpu)
 /* To the first processor, edge-triggered */
 void apic_route(unsigned pin, unsigned vector)
 {
-    volatile uint32_t *select = (uint32_t *)IO_APIC;
-    volatile uint32_t *window = (uint32_t *)(IO_APIC + 0x10);
-
-    *select = 0x11 + 2 * pin;
-    *window = cpus[0].arch.apic_id << 24;
-    *select = 0x10 + 2 * pin;
-    *window = vector;
+    AT(uint32_t, IO_APIC) = 0x11 + 2 * pin;
+    AT(uint32_t, IO_APIC + 0x10) = cpus[0].arch.apic_id << 24;
+    AT(uint32_t, IO_APIC) = 0x10 + 2 * pin;
+    AT(uint32_t, IO_APIC + 0x10) = vector;
 }

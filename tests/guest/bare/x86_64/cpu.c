@@ -94,7 +94,7 @@ void arch_wake(Cpu *cpu)
 
 void arch_wait(void)
 {
-    asm volatile("sti; hlt; cli" ::: "memory");
+    asm volatile("sti; hlt; cli" : : : "memory");
 }
 
 void arch_halt(void)

@@ -113,7 +113,7 @@ void arch_reset(const char *how)
         outb(KEYBOARD, 0xfe);
         wait_for_it();
     } else if (same(how, "ged") && !arch_has_pci()) {
-        *(volatile uint8_t *)(GED + 2) = GED_RESET;
+        AT(uint8_t, GED + 2) = GED_RESET;
         wait_for_it();
     }
 }
@@ -123,7 +123,7 @@ void arch_power_off(void)
     if (arch_has_pci()) {
         outw(PM_CONTROL, SLEEP);
     } else {
-        *(volatile uint8_t *)GED = GED_POWER_OFF;
+        AT(uint8_t, GED) = GED_POWER_OFF;
     }
     wait_for_it();
 }

@@ -57,8 +57,9 @@ static void die_of(unsigned vector, uint64_t rip, uint64_t code)
     arch_halt();
 }
 
+/* Not inlined, or the compiler might think that nobody reads the frame. */
 static __attribute__((noinline))
-void exception(unsigned vector, volatile Frame *frame, uint64_t code)
+void exception(unsigned vector, Frame *frame, uint64_t code)
 {
     Cpu *cpu = this_cpu();
 
