@@ -103,6 +103,7 @@ extern const Command convert_commands[];
 extern const Command storm_commands[];
 extern const Command pci_commands[];
 extern const Command edu_commands[];
+extern const Command virtio_commands[];
 extern const Command arch_commands[];
 
 /* answer.c: what a job has to say, and how that is told */

@@ -27,7 +27,7 @@ static uint64_t waited_for;
 static const Command *const tables[] = {
     machine_commands, memory_commands, sum_commands, access_commands,
     touch_commands, convert_commands, storm_commands, pci_commands,
-    edu_commands, arch_commands,
+    edu_commands, virtio_commands, arch_commands,
 };
 
 static void refuse(const char *why)
