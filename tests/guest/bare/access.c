@@ -1,10 +1,11 @@
 /*
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * One access, of RAM or of a device.
+ * One access, of RAM or of a device, and what it takes to reach it.
  *
  *   read ADDRESS [BYTES]             1, 2, 4 or 8
  *   write ADDRESS VALUE [BYTES]
+ *   map START SIZE                   memory that came later, above 4 GiB
  */
 #include "bare.h"
 
@@ -63,6 +64,15 @@ static bool poke(Job *job)
     return true;
 }
 
+static bool map(Job *job)
+{
+    Range range;
+
+    return range_at(job, 1, &range) &&
+        (arch_map(range.start, range.size) ||
+         fail(job, "that cannot be mapped"));
+}
+
 const Command access_commands[] = {
-    {"read", peek}, {"write", poke}, {}
+    {"read", peek}, {"write", poke}, {"map", map}, {}
 };
