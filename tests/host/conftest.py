@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Fixtures of the suites that run on the emulated host (see run)."""
+import functools
 import os
 import subprocess
 import time
 
 import pytest
+from bare import Bare
 from guest import DISK, MIB, TOP, Guest, missing
 from memslots import SHIM
 from migration import Traveller
@@ -37,11 +39,12 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def boot():
-    """Guest(), ended with the test; what it said shows if the test fails"""
+    """Guest(), or another kind of it, ended with the test; what it said shows
+    if the test fails"""
     guests = []
 
-    def start(*args, **kwargs):
-        guest = Guest(*args, **kwargs)
+    def start(*args, kind=Guest, **kwargs):
+        guest = kind(*args, **kwargs)
         guests.append(guest)
         return guest
 
@@ -49,6 +52,12 @@ def boot():
     for guest in guests:
         guest.end()
         print(guest.report())
+
+
+@pytest.fixture
+def boot_bare(boot):
+    """A guest without an operating system (bare.py)"""
+    return functools.partial(boot, kind=Bare)
 
 
 @pytest.fixture
