@@ -117,9 +117,9 @@ static GmemListener slots_listener = {
     .slots_changed = slots_changed,
 };
 
-static void listen(void)
+static void register_listener(void)
 {
     gmem_listener_register(&slots_listener);
 }
 
-type_init(listen);
+type_init(register_listener);

@@ -240,7 +240,6 @@ static bool add_view(Int128 start, Int128 size, const MemoryRegion *mr,
     if (gmem) {
         GmemView view = {
             .file = gmem,
-            .as_id = kml->as_id,
             .gpa = int128_get64(start),
             .offset = offset,
             .size = int128_get64(size),
