@@ -71,5 +71,5 @@ GuestMemfdWhyMapped gmem_policy_why_mapped(const GmemView *view,
     if (state->refused) {
         return GUEST_MEMFD_WHY_MAPPED_REFUSED;
     }
-    return GUEST_MEMFD_WHY_MAPPED_NONE;
+    return GMEM_NOT_MAPPED;
 }

@@ -13,6 +13,15 @@
 #include "gmem/slots.h"
 #include "gmem/slots-view.h"
 
+/* Of a slot that is mapped: what is to be bound and is not, was refused. */
+static GuestMemfdWhyMapped why_mapped(KVMMemoryListener *kml,
+                                      const KVMSlot *slot)
+{
+    GuestMemfdWhyMapped why = gmem_slot_why_mapped(kml, slot);
+
+    return why == GMEM_NOT_MAPPED ? GUEST_MEMFD_WHY_MAPPED_REFUSED : why;
+}
+
 static GuestMemfdSlotInfo *slot_info(KVMMemoryListener *kml,
                                      const KVMSlot *slot)
 {
@@ -23,8 +32,10 @@ static GuestMemfdSlotInfo *slot_info(KVMMemoryListener *kml,
     info->size = slot->memory_size;
     info->offset = gmem_slot_offset(slot);
     info->bound = gmem_slot_is_bound(slot);
-    info->why_mapped = info->bound ? GUEST_MEMFD_WHY_MAPPED_NONE
-                                   : gmem_slot_why_mapped(kml, slot);
+    info->has_why_mapped = !info->bound;
+    if (info->has_why_mapped) {
+        info->why_mapped = why_mapped(kml, slot);
+    }
     return info;
 }
 

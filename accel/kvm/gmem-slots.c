@@ -56,7 +56,7 @@ GuestMemfdWhyMapped gmem_slot_why_mapped(KVMMemoryListener *kml,
 static uint32_t slot_wanted_flags(KVMMemoryListener *kml, const KVMSlot *slot)
 {
     return slot->flags |
-           (gmem_slot_why_mapped(kml, slot) == GUEST_MEMFD_WHY_MAPPED_NONE
+           (gmem_slot_why_mapped(kml, slot) == GMEM_NOT_MAPPED
             ? KVM_MEM_GUEST_MEMFD : 0);
 }
 

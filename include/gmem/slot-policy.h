@@ -54,9 +54,12 @@ const GmemView *gmem_policy_find_view(const GmemView *views, size_t n,
                                       const void *file, uint64_t gpa,
                                       uint64_t size, uint64_t offset);
 
+/* What gmem_policy_why_mapped() says of a slot that is to be bound. */
+#define GMEM_NOT_MAPPED GUEST_MEMFD_WHY_MAPPED__MAX
+
 /*
  * Why a slot in @view (NULL: in none) is not bound;
- * GUEST_MEMFD_WHY_MAPPED_NONE if it is to be bound.
+ * GMEM_NOT_MAPPED if it is to be bound.
  */
 GuestMemfdWhyMapped gmem_policy_why_mapped(const GmemView *view,
                                            const GmemSlotState *state);

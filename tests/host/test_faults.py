@@ -36,7 +36,7 @@ def test_auto_maps_what_cannot_be_bound(boot, fail):
     assert_no_hole(block)
     assert block['bound-bytes'] == 0
     assert block['counters']['refused'] == 1
-    assert 'refused' in {slot['why-mapped'] for slot in block['slots']}
+    assert 'refused' in {slot.get('why-mapped') for slot in block['slots']}
 
 
 @pytest.mark.parametrize('policy,what', [
@@ -251,3 +251,12 @@ def test_a_change_back_that_fails_leaves_what_was_there(boot, fail, first):
     guest.cmd('cont')
     guest.wait_verified()
     assert_bound(guest.block())
+
+
+def test_a_probe_that_gets_no_memory_proves_nothing(boot, fail):
+    guest = boot(machine='q35')
+    fail('bound 0 1')
+    bound, = [interface for interface in guest.cmd('query-guest-memfd')['host']
+              if interface['name'] == 'bound-slots']
+    assert 'Cannot allocate memory' in bound['found-by']
+    assert 'available' not in bound

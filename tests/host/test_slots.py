@@ -38,7 +38,7 @@ def test_a_cancelled_migration_leaves_it_bound(busy):
         busy.wait_pass()
         busy.cmd('migrate_cancel')
         wait_until(lambda: busy.cmd('query-migrate')['status'] == 'cancelled')
-        wait_until(lambda: why_mapped(busy.block()) == {'none'})
+        wait_until(lambda: why_mapped(busy.block()) == {None})
         assert_bound(busy.block())
         busy.wait_pass()
 
@@ -51,7 +51,7 @@ def test_slots_cannot_be_bound_before_the_log_ends(busy):
     set_slots(busy, 'bound')
     assert_mapped(busy.block(), 'dirty-log')
     busy.cmd('migrate_cancel')
-    wait_until(lambda: why_mapped(busy.block()) == {'none'})
+    wait_until(lambda: why_mapped(busy.block()) == {None})
     busy.wait_pass()
 
 

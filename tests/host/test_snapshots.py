@@ -64,7 +64,7 @@ def test_a_dump_holds_the_memory_of_a_bound_guest(traveller, tmp_path):
 
 
 @pytest.mark.parametrize('mode,accel,why', [
-    ('page-sampling', 'kvm', 'none'),
+    ('page-sampling', 'kvm', None),
     ('dirty-bitmap', 'kvm', 'dirty-log'),
     ('dirty-ring', RING, 'dirty-log')])
 def test_calc_dirty_rate(traveller, mode, accel, why):

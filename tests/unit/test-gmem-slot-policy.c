@@ -154,9 +154,9 @@ static void test_why_mapped(void)
         GuestMemfdWhyMapped why;
     } cases[] = {
         { true, { .policy = GUEST_MEMFD_SLOTS_AUTO },
-          GUEST_MEMFD_WHY_MAPPED_NONE },
+          GMEM_NOT_MAPPED },
         { true, { .policy = GUEST_MEMFD_SLOTS_BOUND },
-          GUEST_MEMFD_WHY_MAPPED_NONE },
+          GMEM_NOT_MAPPED },
         { true, { .policy = GUEST_MEMFD_SLOTS_MAPPED },
           GUEST_MEMFD_WHY_MAPPED_REQUESTED },
         { false, { .policy = GUEST_MEMFD_SLOTS_BOUND },
