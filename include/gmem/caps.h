@@ -1,10 +1,11 @@
 /*
  * What the host kernel can do for guest RAM in a guest_memfd
  *
- * Ground floor: asks the kernel, knows nobody.  Merged interfaces are asked
- * for by capability, on the VM's own fd because the answer depends on the VM
- * type.  The numbers of unmerged ones collide, so these are tried out on a
- * VM of their own, once, when first asked for; the answers are kept.
+ * Layer 0 (docs/architecture.md): asks the kernel, knows nobody.  Merged
+ * interfaces are asked for by capability, on the VM's own fd because the
+ * answer depends on the VM type.  The numbers of unmerged ones collide, so
+ * these are tried out on a VM of their own, once, when first asked for; the
+ * answers are kept.
  *
  * Locks: BQL.
  *

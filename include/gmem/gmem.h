@@ -1,9 +1,10 @@
 /*
  * GuestMemfd: a guest_memfd that is the memory of a RAM block
  *
- * First floor: the object everything else asks.  RAMBlock.gmem points to it;
- * NULL for any other RAM.  (RAMBlock.guest_memfd is upstream's, for private
- * pages that accompany a block's ordinary memory; never the same thing.)
+ * Layer 1 (docs/architecture.md): the object everything else asks.
+ * RAMBlock.gmem points to it; NULL for any other RAM.  (RAMBlock.guest_memfd
+ * is upstream's, for private pages that accompany a block's ordinary memory;
+ * never the same thing.)
  *
  * The file belongs to one VM and lives as long as its block, which owns the
  * file descriptor (RAMBlock.fd) and the one MAP_SHARED mapping of it.

@@ -1,11 +1,11 @@
 /*
  * Memory backends whose memory is a guest_memfd
  *
- * Second floor.  One implementation, asked for in three ways: the type
- * memory-backend-guest-memfd, guest-memfd=on with memory-backend-memfd or
- * memory-backend-ram, and guest-memfd=on with the machine, which is then the
- * default of every backend.  A backend that cannot do it says so by name:
- * it never becomes ordinary memory silently.
+ * Layer 2 (docs/architecture.md).  One implementation, asked for in three
+ * ways: the type memory-backend-guest-memfd, guest-memfd=on with memory-
+ * backend-memfd or memory-backend-ram, and guest-memfd=on with the machine,
+ * which is then the default of every backend.  A backend that cannot do it
+ * says so by name: it never becomes ordinary memory silently.
  *
  * Locks: BQL.
  *

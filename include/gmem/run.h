@@ -1,7 +1,7 @@
 /*
  * What a vCPU does when KVM cannot give it a page of a guest_memfd
  *
- * Second floor.  Called by accel/kvm/kvm-all.c after KVM_RUN.
+ * Layer 2 (docs/architecture.md).  Called by accel/kvm/kvm-all.c after KVM_RUN.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,9 +1,10 @@
 /*
  * Memslots over a guest_memfd: bound, mapped, and from one to the other
  *
- * Second floor.  Called by accel/kvm/kvm-all.c, which keeps the table of
- * slots (KVMSlot) and decides when one comes and goes; here is decided what
- * kind it is, and every memslot ioctl for a guest_memfd is issued here.
+ * Layer 2 (docs/architecture.md).  Called by accel/kvm/kvm-all.c, which keeps
+ * the table of slots (KVMSlot) and decides when one comes and goes; here is
+ * decided what kind it is, and every memslot ioctl for a guest_memfd is issued
+ * here.
  *
  * KVMSlot.flags of such a slot holds the flags any RAM at that place would
  * have; KVMSlot.old_flags holds what KVM has: with KVM_MEM_GUEST_MEMFD added

@@ -1,9 +1,9 @@
 /*
  * KVM interfaces that the imported linux-headers lack
  *
- * Ground floor: constants and layouts only.  Each entry names the posting it
- * comes from; none of these numbers is taken as proof that a kernel has the
- * feature (see gmem/caps.h).
+ * Layer 0 (docs/architecture.md): constants and layouts only.  Each entry
+ * names the posting it comes from; none of these numbers is taken as proof
+ * that a kernel has the feature (see gmem/caps.h).
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
