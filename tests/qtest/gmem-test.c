@@ -147,7 +147,7 @@ static void test_type_is_always_on(void)
                    "always on; use memory-backend-memfd");
 }
 
-/* What says how KVM is to reach a guest_memfd is refused where there is none. */
+/* What says how KVM reaches a guest_memfd is refused where there is none. */
 static void test_slots_of_other_memory(void)
 {
     const char *const args[] = {
