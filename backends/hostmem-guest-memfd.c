@@ -202,9 +202,8 @@ bool gmem_hostmem_alloc(HostMemoryBackend *backend, Error **errp)
  * The kernel does not fail the allocation of the last page: it kills.  So ask
  * before, as well as can be.
  */
-static bool check_available(const GuestMemfd *gmem, Error **errp)
+static bool check_available(uint64_t size, Error **errp)
 {
-    uint64_t size = gmem->block->max_length - gmem_allocated(gmem);
     g_autofree char *meminfo = NULL;
     uint64_t available;
     char *line;
@@ -229,33 +228,42 @@ static bool check_available(const GuestMemfd *gmem, Error **errp)
     return true;
 }
 
-static bool prealloc_mapping(HostMemoryBackend *backend, bool async,
-                             Error **errp)
+/* By the mapping, unless KVM will take the pages from the file. */
+static bool prealloc(HostMemoryBackend *backend, uint64_t start,
+                     uint64_t size, int threads, bool async, Error **errp)
 {
-    return qemu_prealloc_mem(memory_region_get_fd(&backend->mr),
-                             memory_region_get_ram_ptr(&backend->mr),
-                             memory_region_size(&backend->mr),
-                             backend->prealloc_threads,
-                             backend->prealloc_context, async, errp);
+    ERRP_GUARD();
+    GuestMemfd *gmem = gmem_from_region(&backend->mr);
+    char *ptr = memory_region_get_ram_ptr(&backend->mr);
+    bool ok = true;
+
+    if (gmem) {
+        ok = check_available(size - gmem_allocated(gmem, start, size), errp);
+    }
+    if (ok && gmem && gmem->slots != GUEST_MEMFD_SLOTS_MAPPED) {
+        ok = gmem_prealloc(gmem, start, size, errp);
+    } else if (ok) {
+        ok = qemu_prealloc_mem(memory_region_get_fd(&backend->mr),
+                               ptr + start, size, threads,
+                               backend->prealloc_context, async, errp);
+    }
+    if (!ok && gmem) {
+        error_prepend(errp, "memory backend '%s': ", gmem->id);
+    }
+    return ok;
 }
 
 bool gmem_hostmem_prealloc(HostMemoryBackend *backend, bool async,
                            Error **errp)
 {
-    ERRP_GUARD();
-    GuestMemfd *gmem = gmem_from_region(&backend->mr);
+    return prealloc(backend, 0, memory_region_size(&backend->mr),
+                    backend->prealloc_threads, async, errp);
+}
 
-    if (!gmem) {
-        return prealloc_mapping(backend, async, errp);
-    }
-    if (check_available(gmem, errp) &&
-        (gmem->slots == GUEST_MEMFD_SLOTS_MAPPED
-         ? prealloc_mapping(backend, async, errp)
-         : gmem_prealloc(gmem, errp))) {
-        return true;
-    }
-    error_prepend(errp, "memory backend '%s': ", gmem->id);
-    return false;
+bool gmem_hostmem_prealloc_range(HostMemoryBackend *backend, uint64_t start,
+                                 uint64_t size, Error **errp)
+{
+    return prealloc(backend, start, size, 1, false, errp);
 }
 
 static bool get_wanted(Object *obj, Error **errp)

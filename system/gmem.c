@@ -102,28 +102,28 @@ bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
     return block_cpr(gmem, errp);
 }
 
-uint64_t gmem_allocated(const GuestMemfd *gmem)
+uint64_t gmem_allocated(const GuestMemfd *gmem, uint64_t start, uint64_t size)
 {
-    struct cachestat_range whole = { 0 };
+    struct cachestat_range range = { .off = start, .len = size };
     struct cachestat stat;
 
-    if (syscall(__NR_cachestat, gmem->fd, &whole, &stat, 0)) {
+    if (syscall(__NR_cachestat, gmem->fd, &range, &stat, 0)) {
         return 0;
     }
     return stat.nr_cache * qemu_real_host_page_size();
 }
 
-bool gmem_prealloc(GuestMemfd *gmem, Error **errp)
+bool gmem_prealloc(GuestMemfd *gmem, uint64_t start, uint64_t size,
+                   Error **errp)
 {
-    uint64_t size = gmem->block->max_length;
     uint64_t done = 0;
 
     while (done < size) {
         uint64_t step = MIN(size - done, PREALLOC_STEP);
 
         /* a signal ends it early; what it has allocated stays */
-        if (RETRY_ON_EINTR(fallocate(gmem->fd, FALLOC_FL_KEEP_SIZE, done,
-                                     step)) < 0) {
+        if (RETRY_ON_EINTR(fallocate(gmem->fd, FALLOC_FL_KEEP_SIZE,
+                                     start + done, step)) < 0) {
             error_setg_errno(errp, errno, "prealloc=on: allocating %" PRIu64
                              " of %" PRIu64 " MiB failed",
                              (done + step) / MiB, size / MiB);
@@ -131,7 +131,7 @@ bool gmem_prealloc(GuestMemfd *gmem, Error **errp)
         }
         done += step;
     }
-    trace_gmem_prealloc(gmem->id, size);
+    trace_gmem_prealloc(gmem->id, start, size);
     return true;
 }
 

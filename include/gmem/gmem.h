@@ -85,14 +85,14 @@ bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
 bool gmem_set_slots(GuestMemfd *gmem, GuestMemfdSlots slots, Error **errp);
 
 /*
- * gmem_allocated: how much of the file has pages, in bytes
+ * gmem_allocated: how much of a range of the file has pages, in bytes
  *
  * Returns: 0 where the kernel cannot tell.
  */
-uint64_t gmem_allocated(const GuestMemfd *gmem);
+uint64_t gmem_allocated(const GuestMemfd *gmem, uint64_t start, uint64_t size);
 
 /*
- * gmem_prealloc: allocate all pages through the file
+ * gmem_prealloc: allocate all pages of a range through the file
  *
  * Several times faster than through the mapping, which would also zero the
  * pages and fill QEMU's page tables: a guest on bound slots needs neither.
@@ -100,7 +100,8 @@ uint64_t gmem_allocated(const GuestMemfd *gmem);
  *
  * Returns: false with @errp set on failure; what was allocated stays.
  */
-bool gmem_prealloc(GuestMemfd *gmem, Error **errp);
+bool gmem_prealloc(GuestMemfd *gmem, uint64_t start, uint64_t size,
+                   Error **errp);
 
 /* The GuestMemfd of @mr, or NULL. */
 GuestMemfd *gmem_from_region(const MemoryRegion *mr);

@@ -68,6 +68,13 @@ bool gmem_hostmem_prealloc(HostMemoryBackend *backend, bool async,
                            Error **errp);
 
 /*
+ * gmem_hostmem_prealloc_range: the same of a part of it, at once, by the
+ * caller's thread: for a device that allocates when memory is plugged
+ */
+bool gmem_hostmem_prealloc_range(HostMemoryBackend *backend, uint64_t start,
+                                 uint64_t size, Error **errp);
+
+/*
  * gmem_hostmem_can_flush: can @device, which must, write the memory of
  * @backend to storage?
  *
