@@ -162,9 +162,10 @@ static bool churn(Job *job)
         for (; at - range.start < range.size; at = end) {
             end = end_of_piece(range, at);
             verify_words(at, end, seed, seed + 1, &finding);
-            more = goes_on();
+            goes_on();
         }
         seed++;
+        more = goes_on();
     }
     say(job, "passes", pass);
     say(job, "seed", seed);
