@@ -207,7 +207,8 @@ static void tcg_confidential_refused(void)
     const char *const args[] = {
         "-machine", "none,guest-memfd=on,confidential-guest-support=c0",
         "-accel", "tcg", "-display", "none", "-object",
-        "sev-snp-guest,id=c0", "-object", "memory-backend-ram,id=m0,size=2M",
+        "sev-snp-guest,id=c0,cbitpos=47,reduced-phys-bits=1",
+        "-object", "memory-backend-ram,id=m0,size=2M",
         NULL,
     };
     g_autofree char *err = start_fails(args);
