@@ -230,7 +230,8 @@ static bool check_available(uint64_t size, Error **errp)
 
 /* By the mapping, unless KVM will take the pages from the file. */
 static bool prealloc(HostMemoryBackend *backend, uint64_t start,
-                     uint64_t size, int threads, bool async, Error **errp)
+                     uint64_t size, int threads, ThreadContext *context,
+                     bool async, Error **errp)
 {
     ERRP_GUARD();
     GuestMemfd *gmem = gmem_from_region(&backend->mr);
@@ -244,8 +245,8 @@ static bool prealloc(HostMemoryBackend *backend, uint64_t start,
         ok = gmem_prealloc(gmem, start, size, errp);
     } else if (ok) {
         ok = qemu_prealloc_mem(memory_region_get_fd(&backend->mr),
-                               ptr + start, size, threads,
-                               backend->prealloc_context, async, errp);
+                               ptr + start, size, threads, context, async,
+                               errp);
     }
     if (!ok && gmem) {
         error_prepend(errp, "memory backend '%s': ", gmem->id);
@@ -257,13 +258,14 @@ bool gmem_hostmem_prealloc(HostMemoryBackend *backend, bool async,
                            Error **errp)
 {
     return prealloc(backend, 0, memory_region_size(&backend->mr),
-                    backend->prealloc_threads, async, errp);
+                    backend->prealloc_threads, backend->prealloc_context,
+                    async, errp);
 }
 
 bool gmem_hostmem_prealloc_range(HostMemoryBackend *backend, uint64_t start,
                                  uint64_t size, Error **errp)
 {
-    return prealloc(backend, start, size, 1, false, errp);
+    return prealloc(backend, start, size, 1, NULL, false, errp);
 }
 
 static bool get_wanted(Object *obj, Error **errp)

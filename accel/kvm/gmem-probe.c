@@ -281,12 +281,12 @@ static const struct {
 
 /* @ret as of try_*() */
 static void tell(GuestMemfdInterfaceInfo *info, GmemProbeResult *result,
-                 const char *tried, int ret)
+                 const char *tried, int ret, bool known)
 {
     const char *answer = ret > 0 ? "yes" : ret == 0 ? "no" :
                          ret == -ENODATA ? "no answer" : strerror(-ret);
 
-    result(info, ret >= 0 || is_refusal(ret), ret > 0,
+    result(info, known, ret > 0,
            g_strdup_printf("%s: %s", tried, answer));
 }
 
@@ -296,9 +296,15 @@ void gmem_probe_all(GuestMemfdInterfaceInfo *infos, GmemProbeResult *result)
     int failed = trial_begin(&t);
 
     for (size_t i = 0; i < ARRAY_SIZE(trials); i++) {
-        tell(&infos[trials[i].name], result,
-             failed ? "guest_memfd on a VM of its own" : trials[i].tried,
-             failed ?: trials[i].try(&t));
+        const char *tried = "guest_memfd on a VM of its own";
+        int ret = failed;
+
+        if (!failed) {
+            tried = trials[i].tried;
+            ret = trials[i].try(&t);
+        }
+        tell(&infos[trials[i].name], result, tried, ret,
+             !failed && (ret >= 0 || is_refusal(ret)));
     }
     trial_end(&t);
 }

@@ -69,38 +69,9 @@ static bool stop_until_there_is_memory(const struct kvm_run *run)
     return true;
 }
 
-/*
- * Of a page in a mapped slot KVM says EFAULT, whatever the reason; ours to
- * find out by asking for that page.  -EINTR: it has come; -ENOMEM: the host
- * has none; -EFAULT: it is not for want of a page.
- */
-static int why_fault(const struct kvm_run *run)
-{
-    size_t page_size = qemu_real_host_page_size();
-    uint64_t offset;
-    GuestMemfd *gmem = missing_page(run, &offset);
-    unsigned char present;
-    void *page;
-
-    if (!gmem || run->memory_fault.flags) {
-        return -EFAULT;
-    }
-    page = gmem->block->host + QEMU_ALIGN_DOWN(offset, page_size);
-    if (mincore(page, page_size, &present) || (present & 1)) {
-        return -EFAULT;
-    }
-    if (madvise(page, page_size, MADV_POPULATE_WRITE)) {
-        return errno == ENOMEM ? -ENOMEM : -EFAULT;
-    }
-    return -EINTR;
-}
-
 static int deal_with(CPUState *cpu, const struct kvm_run *run, int ret)
 {
     BQL_LOCK_GUARD();
-    if (ret == -EFAULT) {
-        ret = why_fault(run);
-    }
     if ((ret == -EHWPOISON && raise_machine_check(cpu, run)) ||
         (ret == -ENOMEM && stop_until_there_is_memory(run))) {
         return -EINTR;
@@ -110,7 +81,7 @@ static int deal_with(CPUState *cpu, const struct kvm_run *run, int ret)
 
 int gmem_run_result(CPUState *cpu, const struct kvm_run *run, int ret)
 {
-    if (ret != -EHWPOISON && ret != -ENOMEM && ret != -EFAULT) {
+    if (ret != -EHWPOISON && ret != -ENOMEM) {
         return ret;
     }
     trace_gmem_run_failed(cpu->cpu_index, run->exit_reason, ret);

@@ -132,6 +132,16 @@ static void slot_failed(KVMMemoryListener *kml, KVMSlot *slot,
     slots_failed(err);
 }
 
+static void slot_kept(KVMSlot *slot, int ret, const char *consequence)
+{
+    Error *err = NULL;
+
+    error_setg_errno(&err, -ret, "memory backend '%s': KVM does not remove "
+                     "the memslot at 0x%" PRIx64 "%s", slot->gmem->id,
+                     (uint64_t)slot->start_addr, consequence);
+    slots_failed(err);
+}
+
 /* Create @slot as @flags say; slots=auto falls back from bound to mapped. */
 static int slot_create(KVMMemoryListener *kml, KVMSlot *slot, uint32_t flags)
 {
@@ -183,16 +193,11 @@ static int slot_delete(KVMMemoryListener *kml, KVMSlot *slot)
 static void slot_remove(KVMMemoryListener *kml, KVMSlot *slot)
 {
     int ret = slot_delete(kml, slot);
-    Error *err = NULL;
 
     if (ret < 0) {
-        error_setg_errno(&err, -ret, "memory backend '%s': KVM does not "
-                         "remove the memslot at 0x%" PRIx64 ": this VM can "
-                         "never run again", slot->gmem->id,
-                         (uint64_t)slot->start_addr);
         slot->old_flags = GMEM_SLOT_ABSENT;
         slot_stale = true;
-        slots_failed(err);
+        slot_kept(slot, ret, ", which goes: this VM can never run again");
     }
 }
 
@@ -340,7 +345,8 @@ bool gmem_slots_plan(KVMMemoryListener *kml)
 static void slot_restore(KVMMemoryListener *kml, KVMSlot *slot,
                          uint32_t wanted, uint32_t before, int err)
 {
-    if (before != GMEM_SLOT_ABSENT && slot_create(kml, slot, before) == 0) {
+    if (before != GMEM_SLOT_ABSENT && slot_create(kml, slot, before) == 0 &&
+        slot->old_flags == before) {
         error_report("memory backend '%s': the memslot at 0x%" PRIx64
                      " stays as it was", slot->gmem->id,
                      (uint64_t)slot->start_addr);
@@ -379,7 +385,7 @@ void gmem_slots_reconcile(KVMMemoryListener *kml)
         before[i] = slot->old_flags;
         ret = slot_delete(kml, slot);
         if (ret < 0) {
-            slot_failed(kml, slot, before[i], ret);
+            slot_kept(slot, ret, "");
         }
         hold.changed++;
         slot->gmem->paused = true;
@@ -433,7 +439,8 @@ bool gmem_slots_hold_vcpu(void)
 
 bool gmem_slots_ready(Error **errp)
 {
-    if (slots_failure && !slot_stale) {
+    /* of a VM that runs, its being stopped is under way */
+    if (slots_failure && !slot_stale && !runstate_is_running()) {
         error_free(slots_failure);
         slots_failure = NULL;
         gmem_slots_refresh();
@@ -447,17 +454,15 @@ bool gmem_slots_ready(Error **errp)
 
 bool gmem_slots_may_start(void)
 {
-    Error *err = NULL;
-
-    if (gmem_slots_ready(&err)) {
+    if (gmem_slots_ready(NULL)) {
         return true;
     }
-    error_report_err(err);
-    /* where "cont" would have no effect */
+    /* no state to stay in: "cont" would have no effect, or others abort */
     if (runstate_check(RUN_STATE_INMIGRATE) ||
-        runstate_check(RUN_STATE_FINISH_MIGRATE)) {
+        runstate_check(RUN_STATE_FINISH_MIGRATE) ||
+        runstate_check(RUN_STATE_SAVE_VM) ||
+        runstate_check(RUN_STATE_RESTORE_VM)) {
         runstate_set(RUN_STATE_PAUSED);
     }
     return false;
 }
-

@@ -79,8 +79,8 @@ bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
  *
  * Takes effect before it returns.  BQL held.
  *
- * Returns: false with @errp set, and all as before, if @slots is bound and
- * something cannot be.
+ * Returns: false with @errp set and the property as it was, if @slots is
+ * bound and something cannot be.
  */
 bool gmem_set_slots(GuestMemfd *gmem, GuestMemfdSlots slots, Error **errp);
 

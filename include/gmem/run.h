@@ -23,8 +23,8 @@
  *
  * -ENOMEM: the host has no page.  The VM stops in state io-error and
  * GUEST_MEMFD_NO_MEMORY is sent; nothing is lost, the access is made again
- * when the VM goes on.  -EFAULT may mean the same where the slot is mapped:
- * whether the host has a page is found out then.
+ * when the VM goes on.  Only a bound slot's page: of a mapped one KVM says
+ * EFAULT, whatever the reason, and not where.
  *
  * Called by the vCPU's thread without the BQL, which is taken as needed.
  *

@@ -36,7 +36,8 @@ bool gmem_slots_ready(Error **errp);
 
 /*
  * gmem_slots_may_start: the same for who is about to start the VM and has
- * nobody to report to: a VM that came by migration is paused if it may not.
+ * nobody to report to.  A VM that migrates, or is being saved or loaded, is
+ * paused if it may not.
  */
 bool gmem_slots_may_start(void);
 

@@ -2,9 +2,10 @@
 """The kernel refuses a memslot: no hole, no abort, and the reason is said."""
 import itertools
 import os
+import subprocess
 
 import pytest
-from guest import MIB, Guest, GuestError, wait_until
+from guest import MIB, TOP, Guest, GuestError, wait_until
 from marks import long
 from memslots import assert_bound, assert_no_hole, set_slots, why_mapped
 
@@ -260,3 +261,34 @@ def test_a_probe_that_gets_no_memory_proves_nothing(boot, fail):
               if interface['name'] == 'bound-slots']
     assert 'Cannot allocate memory' in bound['found-by']
     assert 'available' not in bound
+
+
+def test_a_failure_stops_a_suspended_guest_too(boot_bare, fail, tmp_path):
+    """It has put itself to sleep, by the register that ACPI has for it."""
+    guest = boot_bare(machine='q35,guest-memfd=on,guest-memfd-slots=bound')
+    guest.start('out 0x604 2 0x2400')
+    wait_until(lambda: guest.cmd('query-status')['status'] == 'suspended')
+    fail('mapped 0 1')
+    guest.cmd('migrate', uri=f'file:{tmp_path}/state')
+    wait_until(lambda: guest.cmd('query-status')['status'] == 'internal-error')
+    fail(None)
+    guest.cmd('system_reset')
+    guest.cmd('cont')
+    wait_until(lambda: guest.cmd('query-status')['status'] == 'running')
+
+
+@long
+def test_a_snapshot_that_cannot_log_leaves_the_guest_paused(boot_bare, fail,
+                                                            tmp_path):
+    image = tmp_path / 'disk.qcow2'
+    subprocess.run([f'{TOP}/build/qemu-img', 'create', '-q', '-f', 'qcow2',
+                    image, '64M'], check=True)
+    guest = boot_bare('-drive', f'if=none,id=disk,file={image}',
+                      machine='q35,guest-memfd=on')
+    fail('any 0 1000')
+    assert 'KVM refuses' in guest.hmp('savevm one') + guest.log()
+    assert guest.cmd('query-status')['status'] == 'paused'
+    fail(None)
+    guest.cmd('system_reset')
+    guest.cmd('cont')
+    wait_until(lambda: guest.cmd('query-status')['status'] == 'running')
