@@ -5,10 +5,7 @@
  */
 
 #include "qemu/osdep.h"
-#include <sys/syscall.h>
-#include <asm/unistd.h>
 #include <linux/falloc.h>
-#include <linux/mman.h>
 #include "qapi/error.h"
 #include "qemu/units.h"
 #include "migration/blocker.h"
@@ -18,8 +15,8 @@
 #include "gmem/uapi.h"
 #include "trace/trace-gmem_system.h"
 
-/* Little is done again when a signal interrupts a step. */
-#define PREALLOC_STEP (256 * MiB)
+/* Pages are allocated, or counted, by so many bytes at a time. */
+#define STEP (256 * MiB)
 
 static unsigned gmem_count;
 
@@ -104,12 +101,23 @@ bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
 
 uint64_t gmem_allocated(const GuestMemfd *gmem, uint64_t start, uint64_t size)
 {
-    struct cachestat_range range = { .off = start, .len = size };
-    struct cachestat stat;
+    uint64_t page_size = qemu_real_host_page_size();
+    g_autofree unsigned char *present = g_malloc(STEP / page_size);
+    uint64_t bytes = 0;
 
-    if (syscall(__NR_cachestat, gmem->fd, &range, &stat, 0)) {
-        return 0;
+    for (uint64_t done = 0; done < size; done += STEP) {
+        uint64_t step = MIN(STEP, size - done);
+
+        /* a shared mapping tells of the file, not of our page table */
+        if (mincore(gmem->block->host + start + done, step, present)) {
+            return 0;
+        }
+        for (uint64_t i = 0; i < step / page_size; i++) {
+            bytes += (present[i] & 1) * page_size;
+        }
     }
+    return bytes;
+}
     return stat.nr_cache * qemu_real_host_page_size();
 }
 
@@ -119,7 +127,7 @@ bool gmem_prealloc(GuestMemfd *gmem, uint64_t start, uint64_t size,
     uint64_t done = 0;
 
     while (done < size) {
-        uint64_t step = MIN(size - done, PREALLOC_STEP);
+        uint64_t step = MIN(size - done, STEP);
 
         /* a signal ends it early; what it has allocated stays */
         if (RETRY_ON_EINTR(fallocate(gmem->fd, FALLOC_FL_KEEP_SIZE,

@@ -2,33 +2,31 @@
 """What a guest_memfd of a QEMU has: pages in the file, and in QEMU's own page
 table."""
 import ctypes
+import mmap
 import os
 import re
 
 PAGE = 4096
-PIDFD_GETFD, CACHESTAT = 438, 451
+PIDFD_GETFD = 438
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-class Range(ctypes.Structure):
-    """struct cachestat_range; all zero: the whole file"""
-    _fields_ = [('off', ctypes.c_uint64), ('len', ctypes.c_uint64)]
-
-
-class Cachestat(ctypes.Structure):
-    """struct cachestat"""
-    _fields_ = [(f'nr_{what}', ctypes.c_uint64) for what in
-                ('cache', 'dirty', 'writeback', 'evicted',
-                 'recently_evicted')]
-
-
-def call(number, *args):
-    """A system call that the C library may not know"""
-    result = LIBC.syscall(number, *args)
+def check(result):
+    """Of a function of the C library"""
     if result < 0:
         err = ctypes.get_errno()
         raise OSError(err, os.strerror(err))
     return result
+
+
+def pages_in(file, size):
+    """How many the file has: a shared mapping of it tells, and asks for none"""
+    with mmap.mmap(file, size) as shared:
+        start = ctypes.addressof(ctypes.c_char.from_buffer(shared))
+        present = ctypes.create_string_buffer(size // PAGE)
+        check(LIBC.mincore(ctypes.c_void_p(start), ctypes.c_size_t(size),
+                           present))
+    return sum(byte & 1 for byte in present.raw)
 
 
 def guest_memfds(pid):
@@ -45,13 +43,11 @@ def bytes_in_file(pid, size):
     number, = {fd for fd, its_size in guest_memfds(pid) if its_size == size}
     process = os.pidfd_open(pid)
     try:
-        file = call(PIDFD_GETFD, process, number, 0)
+        file = check(LIBC.syscall(PIDFD_GETFD, process, number, 0))
     finally:
         os.close(process)
     try:
-        whole, stat = Range(), Cachestat()
-        call(CACHESTAT, file, ctypes.byref(whole), ctypes.byref(stat), 0)
-        return stat.nr_cache * PAGE
+        return pages_in(file, size) * PAGE
     finally:
         os.close(file)
 
