@@ -118,8 +118,6 @@ uint64_t gmem_allocated(const GuestMemfd *gmem, uint64_t start, uint64_t size)
     }
     return bytes;
 }
-    return stat.nr_cache * qemu_real_host_page_size();
-}
 
 bool gmem_prealloc(GuestMemfd *gmem, uint64_t start, uint64_t size,
                    Error **errp)
