@@ -95,9 +95,10 @@ int ioctl(int fd, unsigned long request, ...)
         real = dlsym(RTLD_NEXT, "ioctl");
     }
     ret = real(fd, request, arg);
-    if (request == KVM_RUN && ret < 0 && errno == EINTR && read_orders() &&
-        !strcmp(kind, "late")) {
-        usleep(first * 1000);
+    if (request == KVM_RUN && ret < 0 && errno == EINTR) {
+        if (read_orders() && !strcmp(kind, "late")) {
+            usleep(first * 1000);
+        }
         errno = EINTR;
     }
     return ret;
