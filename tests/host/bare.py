@@ -146,7 +146,7 @@ class Bare(Guest):
         """'private' or 'shared'; what the hypercall returned"""
         return self.do(f'@{cpu} convert {start} {size} {to} {more}')['value']
 
-    def send_garbage(self, seed, size=4096):
+    def send_garbage(self, seed, size=1500):
         """Bytes that mean nothing, and an end of line; it answers to some"""
         data = random.Random(seed).randbytes(size)
         self._control.sendall(data + b'\n')

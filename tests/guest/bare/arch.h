@@ -35,9 +35,12 @@ void arch_wait(void);
 
 uint64_t arch_cycles(void);
 
-/* The next character, or -1 */
+/* The next character, or -1; a NUL is none */
 int arch_console_get(void);
 void arch_console_put(const char *text, unsigned len);
+
+/* From now on the host may not look into the program's memory. */
+void arch_console_alone(void);
 
 /*
  * Returns false; and then again, with true, when the processor has met an

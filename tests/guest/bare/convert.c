@@ -41,8 +41,11 @@ static bool conversion_at(Job *job, Range *range, uint64_t *attributes,
         !option(job, "force", &force)) {
         return false;
     }
-    if (is_program(*range) && !force) {
-        return fail(job, "the program itself lies there");
+    if (is_program(*range)) {
+        if (!force) {
+            return fail(job, "the program itself lies there");
+        }
+        arch_console_alone();
     }
     *chunk = range->size;
     if (!option(job, "chunk", chunk)) {

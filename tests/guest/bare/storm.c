@@ -192,7 +192,7 @@ static bool storm_at(Job *job, Storm *storm)
         (storm->range.start | storm->range.size) % PAGE_SIZE) {
         return fail(job, "a storm takes whole pages, one at least");
     }
-    storm->state = pattern(storm->seed, this_cpu()->index);
+    storm->state = pattern(storm->seed, 0) + this_cpu()->index;
     return true;
 }
 
