@@ -2,6 +2,7 @@
 """The kernel refuses a memslot: no hole, no abort, and the reason is said."""
 import itertools
 import os
+import re
 import subprocess
 
 import pytest
@@ -119,7 +120,7 @@ def test_a_paused_guest_that_would_lack_ram_stays_so(boot, fail):
 
 def test_smm_without_ram_is_not_started(boot, fail):
     """Its address space comes when the machine is ready."""
-    fail('mapped 0 1000')
+    fail('mapped 1 1000')     # the first is for the window at 0xfeda0000
     guest = boot(machine='q35,smm=on,guest-memfd=on')
     assert_does_not_run(guest, 'prelaunch')
     fail(None)
@@ -142,14 +143,14 @@ def test_a_log_that_cannot_end_when_the_guest_goes_on_stops_it(boot, fail):
     wait_until(lambda: guest.cmd('query-status')['status'] == 'internal-error')
     assert vcpu_exits(guest) == exits
     guest.cmd('system_reset')
-    assert_does_not_run(guest, 'paused')
+    assert_does_not_run(guest, 'prelaunch')
     fail(None)
     guest.cmd('cont')
     guest.wait_verified()
     assert_bound(guest.block())
 
 
-def test_a_guest_that_came_without_its_ram_waits(boot, fail, tmp_path):
+def test_a_guest_cannot_come_to_where_its_ram_is_missing(boot, fail, tmp_path):
     source = boot(machine='q35,guest-memfd=on', then='loop', fill=25)
     source.wait_verified()
     source.cmd('migrate', uri=f'file:{tmp_path}/state')
@@ -158,12 +159,10 @@ def test_a_guest_that_came_without_its_ram_waits(boot, fail, tmp_path):
                        incoming=True)
     fail('any 0 1000')
     destination.cmd('migrate-incoming', uri=f'file:{tmp_path}/state')
-    wait_until(lambda: destination.cmd('query-status')['status'] == 'paused')
-    assert_does_not_run(destination, 'paused')
-    fail(None)
-    destination.cmd('cont')
-    destination.wait_pass()
-    assert_bound(destination.block())
+    status, log = destination.wait_ended()
+    assert status == 1
+    assert re.search("load of migration failed.*: memory backend 'pc.ram': KVM "
+                     "refuses", log, re.S), log
 
 
 @long
@@ -230,7 +229,8 @@ def test_a_pause_begins_when_the_first_vcpu_is_held(boot, fail):
     guest = boot(machine='q35,guest-memfd=on', then='loop', fill=25)
     guest.wait_verified()
     fail('late 500 1')
-    set_slots(guest, 'mapped')
+    for policy in ['mapped', 'auto'] * 2:   # it may just be out of KVM
+        set_slots(guest, policy)
     fail(None)
     assert guest.block()['counters']['longest-pause'] >= 500 * 10 ** 6
 
