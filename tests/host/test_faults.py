@@ -130,7 +130,8 @@ def test_smm_without_ram_is_not_started(boot, fail):
 
 def test_a_log_that_cannot_end_when_the_guest_goes_on_stops_it(boot, fail):
     """The log of a paused guest ends when it is continued."""
-    guest = boot(machine='q35,guest-memfd=on', then='loop', fill=25)
+    guest = boot(machine='q35,guest-memfd=on,guest-memfd-slots=bound',
+                 then='loop', fill=25)
     guest.wait_verified()
     log_begins(guest)
     guest.cmd('stop')
