@@ -137,7 +137,7 @@ def main():
         guest = Guest(machine='q35,smm=on,guest-memfd=on', mem=MEM, cpus=2)
         guest.wait_for('user space', timeout=120)
         passed(step, time.monotonic() - begin,
-               f'q35, SMM on, guest-memfd=on, {MEM}iB, 2 CPUs')
+               f'q35, SMM on, guest-memfd=on, {MEM[:-1]} {MEM[-1]}iB, 2 CPUs')
         step, begin = 'memory verified', time.monotonic()
         verified, whole = guest.wait_verified(timeout=300)
         passed(step, time.monotonic() - begin,
