@@ -11,6 +11,7 @@ from guest import MIB, Guest, GuestError
 KVM_CREATE_VM, KVM_CHECK_EXTENSION = 0xae01, 0xae03
 CAP_X86_SMM, CAP_GUEST_MEMFD_FLAGS = 117, 244
 TRACING = '/sys/kernel/tracing'
+MEM = os.environ.get('GMEM_DEMO_MEM', '2G')
 LOGS = os.environ.get('GMEM_DEMO_LOGS', os.environ.get('RESULTS', '/tmp'))
 
 
@@ -133,10 +134,10 @@ def main():
     watched = watch_faults()
     step, guest, begin = 'guest boots', None, time.monotonic()
     try:
-        guest = Guest(machine='q35,smm=on,guest-memfd=on', mem='2G', cpus=2)
+        guest = Guest(machine='q35,smm=on,guest-memfd=on', mem=MEM, cpus=2)
         guest.wait_for('user space', timeout=120)
         passed(step, time.monotonic() - begin,
-               'q35, SMM on, guest-memfd=on, 2 GiB, 2 CPUs')
+               f'q35, SMM on, guest-memfd=on, {MEM[:-1]} {MEM[-1]}iB, 2 CPUs')
         step, begin = 'memory verified', time.monotonic()
         verified, whole = guest.wait_verified(timeout=300)
         passed(step, time.monotonic() - begin,
