@@ -1,7 +1,7 @@
 /*
  * What the kernel holds of each page of a guest_memfd: its side
  *
- * Ground floor of the engine (gmem-convert.c): issues the ioctls, knows no
+ * The lowest part of the engine (gmem-convert.c): issues the ioctls, knows no
  * locks and keeps no books.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later

@@ -43,11 +43,9 @@ static bool makes_no_progress(uint64_t gpa)
            get_clock() - again.start_ns > RACES_MIN_NS;
 }
 
-static int stop(const struct kvm_run *run, GuestMemfd *gmem, uint64_t offset,
-                GuestMemfdAccessFailure reason)
+static void stop(uint64_t gpa, uint64_t size, GuestMemfd *gmem,
+                 uint64_t offset, GuestMemfdAccessFailure reason)
 {
-    uint64_t gpa = run->memory_fault.gpa;
-
     again.times = 0;
     error_report("the guest cannot access the page at 0x%" PRIx64 ": %s; the "
                  "VM is stopped", gpa,
@@ -55,9 +53,8 @@ static int stop(const struct kvm_run *run, GuestMemfd *gmem, uint64_t offset,
                  ? "it is private, and what is there has no private pages"
                  : "KVM refuses it again and again");
     qapi_event_send_guest_memfd_access_failed(
-        gpa, run->memory_fault.size, reason, gmem ? gmem->id : NULL, offset);
+        gpa, size, reason, gmem ? gmem->id : NULL, offset);
     vm_stop(RUN_STATE_IO_ERROR);
-    return EXCP_INTERRUPT;
 }
 
 int gmem_memory_fault(CPUState *cpu, const struct kvm_run *run)
@@ -81,11 +78,40 @@ int gmem_memory_fault(CPUState *cpu, const struct kvm_run *run)
     trace_gmem_memory_fault(cpu->cpu_index, gpa, faulted_private, is_private,
                             bound);
     if (faulted_private && is_private && !bound) {
-        return stop(run, gmem, offset,
-                    GUEST_MEMFD_ACCESS_FAILURE_NO_PRIVATE_BACKING);
+        stop(gpa, run->memory_fault.size, gmem, offset,
+             GUEST_MEMFD_ACCESS_FAILURE_NO_PRIVATE_BACKING);
+        return EXCP_INTERRUPT;
     }
     if (makes_no_progress(gpa)) {
-        return stop(run, gmem, offset, GUEST_MEMFD_ACCESS_FAILURE_NO_PROGRESS);
+        stop(gpa, run->memory_fault.size, gmem, offset,
+             GUEST_MEMFD_ACCESS_FAILURE_NO_PROGRESS);
+        return EXCP_INTERRUPT;
     }
     return 0;
+}
+
+/* A place that shows private pages and cannot, if @gmem has one */
+static bool stop_for_mapped(GuestMemfd *gmem, void *opaque)
+{
+    for (unsigned i = 0; gmem->places && i < gmem->places->len; i++) {
+        const GmemPlace *place = &g_array_index(gmem->places, GmemPlace, i);
+
+        if (!place->bound &&
+            gmem_range_private(gmem->block, place->offset, place->size)) {
+            stop(place->gpa, place->size, gmem, place->offset,
+                 GUEST_MEMFD_ACCESS_FAILURE_NO_PRIVATE_BACKING);
+            return false;
+        }
+    }
+    return true;
+}
+
+int gmem_fault_result(CPUState *cpu, const struct kvm_run *run, int ret)
+{
+    if (ret != -EFAULT || run->exit_reason == KVM_EXIT_MEMORY_FAULT ||
+        !gmem_conversions()->in_place) {
+        return ret;
+    }
+    BQL_LOCK_GUARD();
+    return gmem_for_each(stop_for_mapped, NULL) ? ret : -EINTR;
 }

@@ -1,7 +1,7 @@
 /*
  * The one place where a page of a guest_memfd changes side
  *
- * Second floor.  Makes the state of pages (gmem/state.h) and what the kernel
+ * Layer 2 (docs/architecture.md).  Makes the state of pages (gmem/state.h) and what the kernel
  * holds of them change together, in an order in which nobody keeps access to
  * what has become private:
  *

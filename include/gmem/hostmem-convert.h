@@ -1,7 +1,7 @@
 /*
  * Memory backends of a VM whose memory can turn private
  *
- * Second floor.  In place, every backend is a guest_memfd; otherwise every
+ * Layer 2 (docs/architecture.md).  In place, every backend is a guest_memfd; otherwise every
  * backend is ordinary memory, with a guest_memfd apart for its private pages.
  * Where memory cannot turn private, all of this says yes and does nothing.
  *

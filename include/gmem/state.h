@@ -1,7 +1,7 @@
 /*
  * Which pages of a guest_memfd are private
  *
- * First floor, a part of the object: GuestMemfd.state, NULL where no page
+ * Layer 1 (docs/architecture.md), a part of the object: GuestMemfd.state, NULL where no page
  * can be private.  For our blocks it is the only truth; whoever must not
  * touch private pages asks it or listens to it.  It only keeps books: who
  * makes the kernel convert is accel/kvm/gmem-convert.c, and nobody else

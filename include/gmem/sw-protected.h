@@ -3,7 +3,8 @@
  *
  * KVM has a VM type whose guests can make memory private without any hardware
  * for it, for development and test: nothing is encrypted, and no secrecy is
- * promised.  -object sw-protected-guest makes a machine one.
+ * promised.  -object sw-protected-guest makes a machine one.  Layer 3
+ * (docs/architecture.md).
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
