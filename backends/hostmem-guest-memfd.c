@@ -181,13 +181,6 @@ static bool create(HostMemoryBackend *backend, Error **errp)
                            backend->gmem.slots, errp);
 }
 
-static bool check_ours(HostMemoryBackend *backend, Error **errp)
-{
-    return check_type(backend, errp) && check_properties(backend, errp) &&
-           check_size(backend, errp) && check_machine(errp) &&
-           gmem_caps_check(errp);
-}
-
 bool gmem_hostmem_alloc(HostMemoryBackend *backend, Error **errp)
 {
     ERRP_GUARD();

@@ -1,9 +1,9 @@
 /*
  * The one place where a page of a guest_memfd changes side
  *
- * Layer 2 (docs/architecture.md).  Makes the state of pages (gmem/state.h) and what the kernel
- * holds of them change together, in an order in which nobody keeps access to
- * what has become private:
+ * Layer 2 (docs/architecture.md).  Makes the state of pages (gmem/state.h) and
+ * what the kernel holds of them change together, in an order in which nobody
+ * keeps access to what has become private:
  *
  * to private: listeners let go; the kernel converts; with two backings the
  * shared page is discarded.

@@ -1,11 +1,11 @@
 /*
  * A vCPU that KVM sends out because of a page's side
  *
- * Layer 2 (docs/architecture.md).  A guest of ours cannot say on which side it wants to access
- * a page: KVM takes the side that the page is on.  So KVM_EXIT_MEMORY_FAULT
- * never asks for a conversion.  It means that an access lost a race with one,
- * and is to be made again, or that a private page is accessed where the guest
- * has no private pages: under ROM, for example.
+ * Layer 2 (docs/architecture.md).  A guest of ours cannot say on which side it
+ * wants to access a page: KVM takes the side that the page is on.  So
+ * KVM_EXIT_MEMORY_FAULT never asks for a conversion.  It means that an access
+ * lost a race with one, and is to be made again, or that a private page is
+ * accessed where the guest has no private pages: under ROM, for example.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,9 +1,10 @@
 /*
  * Memory backends of a VM whose memory can turn private
  *
- * Layer 2 (docs/architecture.md).  In place, every backend is a guest_memfd; otherwise every
- * backend is ordinary memory, with a guest_memfd apart for its private pages.
- * Where memory cannot turn private, all of this says yes and does nothing.
+ * Layer 2 (docs/architecture.md).  In place, every backend is a guest_memfd;
+ * otherwise every backend is ordinary memory, with a guest_memfd apart for its
+ * private pages.  Where memory cannot turn private, all of this says yes and
+ * does nothing.
  *
  * Locks: BQL.
  *

@@ -1,10 +1,10 @@
 /*
  * Where KVM shows the pages of a guest_memfd to the guest
  *
- * Layer 1 (docs/architecture.md), a part of the object: a table of the memslots over it, which
- * who makes memslots keeps, and whoever converts pages reads.  Only for a
- * guest_memfd whose pages can be private, and only of address space 0: VMs
- * that have private memory have no other.
+ * Layer 1 (docs/architecture.md), a part of the object: a table of the memslots
+ * over it, which who makes memslots keeps, and whoever converts pages reads.
+ * Only for a guest_memfd whose pages can be private, and only of address space
+ * 0: VMs that have private memory have no other.
  *
  * Locks: BQL.
  *

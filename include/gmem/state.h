@@ -1,10 +1,10 @@
 /*
  * Which pages of a guest_memfd are private
  *
- * Layer 1 (docs/architecture.md), a part of the object: GuestMemfd.state, NULL where no page
- * can be private.  For our blocks it is the only truth; whoever must not
- * touch private pages asks it or listens to it.  It only keeps books: who
- * makes the kernel convert is accel/kvm/gmem-convert.c, and nobody else
+ * Layer 1 (docs/architecture.md), a part of the object: GuestMemfd.state, NULL
+ * where no page can be private.  For our blocks it is the only truth; whoever
+ * must not touch private pages asks it or listens to it.  It only keeps books:
+ * who makes the kernel convert is accel/kvm/gmem-convert.c, and nobody else
  * calls the functions that change it.
  *
  * Pages are counted in host pages from the start of the file, `map' is a bit

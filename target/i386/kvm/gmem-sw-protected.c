@@ -10,6 +10,7 @@
 #include "qapi/visitor.h"
 #include "qemu/error-report.h"
 #include "qom/object_interfaces.h"
+#include "exec/target_page.h"
 #include "hw/boards.h"
 #include "hw/resettable.h"
 #include "hw/i386/x86.h"
@@ -30,7 +31,7 @@
 #include "gmem/state.h"
 #include "gmem/sw-protected.h"
 
-OBJECT_DECLARE_SIMPLE_TYPE(SwProtectedGuest, SW_PROTECTED_GUEST)
+OBJECT_DECLARE_TYPE(SwProtectedGuest, SwProtectedGuestClass, SW_PROTECTED_GUEST)
 
 struct SwProtectedGuest {
     X86ConfidentialGuest parent_obj;
