@@ -25,13 +25,16 @@ def stopped():
 
 @pytest.fixture
 def backend(stopped):
-    """add(**properties): a backend m0; gone with the test"""
+    """add(**properties): a backend m0; gone with the test, and its pages"""
+    before = host_uses_mib()
+
     def add(**properties):
         stopped.cmd('object-add', {'qom-type': 'memory-backend-guest-memfd',
                                    'id': 'm0', 'size': SIZE, **properties})
         return stopped.get_pid()
     yield add
     stopped.cmd('object-del', {'id': 'm0'})
+    wait_until(lambda: host_uses_mib() - before < FEW)
 
 
 @pytest.mark.parametrize('slots', ['auto', 'bound', 'mapped'])
