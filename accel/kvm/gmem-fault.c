@@ -84,7 +84,9 @@ int gmem_memory_fault(CPUState *cpu, const struct kvm_run *run)
     }
     if (makes_no_progress(gpa)) {
         stop(gpa, run->memory_fault.size, gmem, offset,
-             GUEST_MEMFD_ACCESS_FAILURE_NO_PROGRESS);
+             faulted_private && !gmem
+             ? GUEST_MEMFD_ACCESS_FAILURE_NO_PRIVATE_BACKING
+             : GUEST_MEMFD_ACCESS_FAILURE_NO_PROGRESS);
         return EXCP_INTERRUPT;
     }
     return 0;

@@ -4,12 +4,13 @@ backings and in place."""
 import contextlib
 import errno
 import os
+import re
 import shutil
 import subprocess
 
 import pytest
-from bare import FREE, Refused
-from guest import MIB, QEMU, GuestError, wait_until
+from bare import FREE, Bare
+from guest import MIB, QEMU, wait_until
 from marks import long
 
 from qemu.qmp.legacy import QMPError
@@ -54,8 +55,6 @@ def protect(boot, shape):
 
 @pytest.fixture
 def protect_bare(protect):
-    from bare import Bare
-
     def start(*args, **kwargs):
         return protect(*args, kind=Bare, **{'mem': '64M', **kwargs})
     return start
@@ -69,9 +68,23 @@ def assert_shape(block, shape, private=0):
         {None, 'read-only'}
 
 
-def memory(block):
-    """All that is allocated for it, in bytes"""
-    return block['allocated-bytes'] + block.get('ordinary-bytes', 0)
+def host_has_mib():
+    """Memory that the host has given to files and processes"""
+    with open('/sys/devices/system/node/node0/meminfo') as meminfo:
+        text = meminfo.read()
+    return sum(int(re.search(rf'{what}: *(\d+) kB', text)[1])
+               for what in ('FilePages', 'AnonPages')) / 1024
+
+
+def assert_one_copy(block, shape, before, size, private):
+    """Of a block that had memory for all of its pages in that range before"""
+    private = size if private else 0
+    if shape == IN_PLACE:
+        assert block['allocated-bytes'] == before['allocated-bytes']
+    else:
+        assert block['ordinary-bytes'] == before['ordinary-bytes'] - private
+        # a kernel without cachestat(2) cannot tell
+        assert block.get('allocated-bytes', private) == private
 
 
 @each_shape
@@ -93,13 +106,15 @@ def test_linux_boots(protect, shape, machine):
 def test_shared_memory_may_be_of_any_kind(protect_bare, shape, backend):
     guest = protect_bare('-object', f'{backend},id=m0,size=64M',
                          machine='q35,memory-backend=m0')
-    guest.do(f'fill {FREE} 8M')
-    before = guest.block()
+    guest.do(f'fill {FREE} 16M')
+    before, had = guest.block(), host_has_mib()
     for to in 'private', 'shared':
-        assert guest.convert(FREE, 8 * MIB, to) == 0
-        guest.do(f'fill {FREE} 8M seed=2')
-        guest.do(f'verify {FREE} 8M seed=2')
-        assert memory(guest.block()) == memory(before)
+        assert guest.convert(FREE, 16 * MIB, to) == 0
+        guest.do(f'fill {FREE} 16M seed=2')
+        guest.do(f'verify {FREE} 16M seed=2')
+        assert_one_copy(guest.block(), shape, before, 16 * MIB,
+                        to == 'private')
+        assert abs(host_has_mib() - had) < 4
 
 
 @each_shape
@@ -124,30 +139,18 @@ def test_pages_turn_private_and_back(protect_bare, shape):
     before = guest.block()
     start, size = FREE + 8 * MIB, 8 * MIB
 
-    assert guest.convert(start, size, 'private') == 0
-    block = guest.block()
-    assert_shape(block, shape, private=size)
-    assert block['to-private']['pages'] == size // PAGE
-    if shape == IN_PLACE:
-        guest.do(f'verify {start} 8M')
-        assert block['allocated-bytes'] == before['allocated-bytes']
-    else:
-        assert block['ordinary-bytes'] == before['ordinary-bytes'] - size
-        guest.do(f'@1 fill {start} 8M seed=1')
-        assert guest.block()['allocated-bytes'] == size
-        guest.do(f'@0 verify {start} 8M seed=1')
-
-    assert guest.convert(start, size, 'shared') == 0
-    block = guest.block()
-    assert_shape(block, shape)
-    assert block['to-shared']['pages'] == size // PAGE
-    if shape == IN_PLACE:
-        guest.do(f'verify {start} 8M')
-    else:
-        assert block['allocated-bytes'] == 0
-        guest.do(f'fill {start} 8M')
-    assert memory(guest.block()) == memory(before)
-    guest.do(f'verify {FREE} 32M')
+    had = host_has_mib()
+    for to, way in ('private', 'to-private'), ('shared', 'to-shared'):
+        assert guest.convert(start, size, to) == 0
+        block = guest.block()
+        assert_shape(block, shape, private=size if to == 'private' else 0)
+        assert block[way]['pages'] == size // PAGE
+        if shape == IN_PLACE:
+            guest.do(f'verify {start} {size}')
+        guest.do(f'@1 fill {start} {size}')
+        guest.do(f'@0 verify {FREE} 32M')
+        assert_one_copy(guest.block(), shape, before, size, to == 'private')
+        assert abs(host_has_mib() - had) < 4
 
 
 @each_shape
@@ -199,7 +202,6 @@ def test_a_reset_makes_all_shared_again(protect_bare, shape, how):
         guest.tell(f'@1 reset {how}')
     guest.wait_ready()
     assert_shape(guest.block(), shape)
-    assert guest.do(f'sum {FREE} 8M') == guest.do(f'sum {FREE} 8M') or True
     assert guest.do(f'read {FREE}')['value'] == 0
     guest.do(f'verify {FREE + 8 * MIB} 8M')
     assert guest.convert(FREE, 8 * MIB, 'private') == 0
@@ -226,28 +228,78 @@ def test_processors_convert_at_once(protect_bare, shape):
 
 
 @each_shape
-def test_a_private_page_under_read_only_memory_stops_the_vm(protect_bare,
-                                                            shape):
-    """And "cont" makes the access again"""
+def test_an_access_that_kvm_refuses_stops_the_vm(protect_bare, shape, fail):
+    """And "cont" makes it again.  KVM keeps an address private over which
+    something else lies by now: the shim lets it not be told."""
+    if shape != TWO:
+        pytest.skip('the kernel keeps nothing by address')
     guest = protect_bare()
-    pam_d0000 = '0 0x93'
-    guest.do(f'config-write {pam_d0000} 0x33 1')
+    guest.do('config-write 0 0x93 0x33 1')
     assert guest.convert(0xd0000, 4 * PAGE, 'private') == 0
-    guest.do('write 0xd0000 0x1234')
-    guest.do(f'config-write {pam_d0000} 0x31 1')
+    fail('untold 0 1000')
+    guest.do('config-write 0 0x93 0x30 1')
     guest.tell('read 0xd0000')
     for _ in range(2):
         event = guest.event_wait('GUEST_MEMFD_ACCESS_FAILED', timeout=60)
         assert event['data']['reason'] == 'no-private-backing'
-        assert event['data']['memdev'] == 'pc.ram'
         assert event['data']['gpa'] == 0xd0000
         wait_until(lambda: guest.cmd('query-status')['status'] == 'io-error')
         guest.cmd('cont')
-    guest.event_wait('GUEST_MEMFD_ACCESS_FAILED', timeout=60)
+    fail(None)
     guest.cmd('system_reset')
-    guest.cmd('cont')
     guest.wait_ready()
     assert_shape(guest.block(), shape)
+
+
+@each_shape
+@pytest.mark.parametrize('to,order', [
+    ('private', 'attributes 1 1'), ('shared', 'attributes 1 1'),
+    ('shared', 'punch 1 1'), ('private', 'punch 1 1')])
+def test_what_fails_is_taken_back(protect_bare, shape, fail, to, order):
+    """The second of two runs of pages fails, and the first is as it was."""
+    ram = []
+    if shape != IN_PLACE:
+        ram = ['-object', 'memory-backend-memfd,id=m0,size=64M',
+               '-machine', 'memory-backend=m0']
+    elif 'punch' in order:
+        pytest.skip('nothing is punched in place')
+    guest = protect_bare(*ram)
+    pages = [FREE, FREE + PAGE, FREE + 2 * PAGE]
+    other = 'shared' if to == 'private' else 'private'
+    assert guest.convert(FREE, 3 * PAGE, other) == 0
+    assert guest.convert(pages[1], PAGE, to) == 0
+    private = guest.block()['private-bytes']
+    guest.do(f'fill {FREE} {3 * PAGE} seed=7')
+    fail(order)
+    assert guest.convert(FREE, 3 * PAGE, to) == -errno.EIO
+    block = guest.block()
+    assert block['private-bytes'] == private
+    assert block[f'to-{to}']['failures'] == 1
+    guest.do(f'verify {pages[1]} {PAGE} seed=7')
+    if 'punch' not in order:
+        guest.do(f'verify {FREE} {3 * PAGE} seed=7')
+    fail(None)
+    assert guest.convert(FREE, 3 * PAGE, to) == 0
+    guest.do(f'fill {FREE} {3 * PAGE} seed=8')
+    guest.do(f'verify {FREE} {3 * PAGE} seed=8')
+
+
+@only_gmem
+@pytest.mark.parametrize('shape', [IN_PLACE, APART])
+def test_a_page_that_is_held_is_waited_for(protect_bare, shape, fail):
+    guest = protect_bare(cpus=2)
+    guest.do(f'fill {FREE} 1M')
+    fail('held 0 3')
+    assert guest.convert(FREE, MIB, 'private') == 0
+    assert guest.block()['to-private']['retries'] == 3
+    assert guest.convert(FREE, MIB, 'shared') == 0
+    fail('held 0 1000000')
+    assert guest.convert(FREE, MIB, 'private') == -errno.EBUSY
+    block = guest.block()
+    assert block['private-bytes'] == 0
+    assert block['to-private']['failures'] == 1
+    if shape == IN_PLACE:
+        guest.do(f'verify {FREE} 1M')
 
 
 @each_shape
