@@ -3,6 +3,7 @@
 backings and in place."""
 import contextlib
 import errno
+import glob
 import os
 import re
 import shutil
@@ -70,10 +71,10 @@ def assert_shape(block, shape, private=0):
 
 def host_has_mib():
     """Memory that the host has given to files and processes"""
-    with open('/sys/devices/system/node/node0/meminfo') as meminfo:
-        text = meminfo.read()
-    return sum(int(re.search(rf'{what}: *(\d+) kB', text)[1])
-               for what in ('FilePages', 'AnonPages')) / 1024
+    text = ''.join(open(path).read() for path in
+                   glob.glob('/sys/devices/system/node/node*/meminfo'))
+    return sum(map(int, re.findall(r'(?:FilePages|AnonPages): *(\d+) kB',
+                                   text))) / 1024
 
 
 def assert_one_copy(block, shape, before, size, private):
