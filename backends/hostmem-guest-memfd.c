@@ -160,7 +160,9 @@ static void name_backend(HostMemoryBackend *backend, Error **errp)
 bool gmem_hostmem_can_flush(HostMemoryBackend *backend, const char *device,
                             Error **errp)
 {
-    if (!gmem_from_region(&backend->mr)) {
+    GuestMemfd *gmem = gmem_from_region(&backend->mr);
+
+    if (!gmem || gmem->apart) {
         return true;
     }
     error_setg(errp, "memory backend '%s': %s flushes its memory to storage, "

@@ -11,6 +11,7 @@ import subprocess
 
 import pytest
 from bare import FREE, Bare
+from dimms import DIMM, add_backend, add_dimm
 from guest import MIB, QEMU, wait_until
 from marks import long
 
@@ -21,10 +22,14 @@ PARAMETER = '/sys/module/kvm/parameters/gmem_in_place_conversion'
 OVMF = '/usr/share/OVMF/OVMF_%s_4M.fd'
 PROTECTED = ['-object', 'sw-protected-guest,id=s0']
 TWO, IN_PLACE, APART = 'two backings', 'in place', 'two backings, by file'
-only_gmem = pytest.mark.kernel('gmem')
-SHAPES = [TWO, pytest.param(IN_PLACE, marks=only_gmem),
-          pytest.param(APART, marks=only_gmem)]
-each_shape = pytest.mark.parametrize('shape', SHAPES)
+only_gmem = pytest.mark.kernel('gmem', 'gmem-debug')
+two = pytest.param(TWO, marks=pytest.mark.kernel('stock', 'stock-debug'))
+in_place = pytest.param(IN_PLACE, marks=only_gmem)
+each_shape = pytest.mark.parametrize('shape', [
+    two, in_place, pytest.param(APART, marks=[only_gmem, pytest.mark.long])])
+also_by_file = pytest.mark.parametrize('shape', [
+    two, in_place, pytest.param(APART, marks=only_gmem)])
+only_two = pytest.mark.parametrize('shape', [two])
 EINVAL = -errno.EINVAL
 
 
@@ -99,7 +104,7 @@ def test_linux_boots(protect, shape, machine):
     assert 'private 0 KiB' in guest.hmp('info guest-memfd')
 
 
-@pytest.mark.parametrize('shape', [TWO])
+@only_two
 @pytest.mark.parametrize('backend', [
     'memory-backend-ram', 'memory-backend-memfd',
     long('memory-backend-ram,share=on'),
@@ -130,7 +135,7 @@ def test_ovmf_boots_linux(protect, shape, tmp_path):
     assert_shape(guest.block(), shape)
 
 
-@each_shape
+@also_by_file
 def test_pages_turn_private_and_back(protect_bare, shape):
     """One copy of each page is allocated, and what was not converted is as it
     was."""
@@ -228,12 +233,10 @@ def test_processors_convert_at_once(protect_bare, shape):
     guest.do(f'verify {FREE + 16 * MIB} 16M')
 
 
-@each_shape
+@only_two
 def test_an_access_that_kvm_refuses_stops_the_vm(protect_bare, shape, fail):
     """And "cont" makes it again.  KVM keeps an address private over which
     something else lies by now: the shim lets it not be told."""
-    if shape != TWO:
-        pytest.skip('the kernel keeps nothing by address')
     guest = protect_bare()
     guest.do('config-write 0 0x93 0x33 1')
     assert guest.convert(0xd0000, 4 * PAGE, 'private') == 0
@@ -285,8 +288,8 @@ def test_what_fails_is_taken_back(protect_bare, shape, fail, to, order):
     guest.do(f'verify {FREE} {3 * PAGE} seed=8')
 
 
-@only_gmem
-@pytest.mark.parametrize('shape', [IN_PLACE, APART])
+@pytest.mark.parametrize('shape', [
+    in_place, pytest.param(APART, marks=only_gmem)])
 def test_a_page_that_is_held_is_waited_for(protect_bare, shape, fail):
     guest = protect_bare(cpus=2)
     guest.do(f'fill {FREE} 1M')
@@ -316,7 +319,32 @@ def test_private_pages_come_back_from_under_a_window(protect_bare, shape):
     assert guest.block()['private-bytes'] == 4 * PAGE
 
 
-@pytest.mark.parametrize('shape', [TWO])
+@each_shape
+def test_a_dimm_that_is_unplugged_is_shared_again(protect_bare, shape):
+    guest = protect_bare(mem='64M,slots=1,maxmem=1G')
+    wanted = {'in-place': 'memory-backend-guest-memfd'}.get(
+        guest.block()['backing'], 'memory-backend-memfd')
+    add_backend(guest, 'm1', wanted)
+    for _ in range(2):
+        add_dimm(guest, 'm1', addr=4 << 30)
+        guest.do(f'map 4G {DIMM}M')
+        assert guest.do(f'read 4G')['value'] in (0, 0x55)
+        guest.do('write 4G 0x55')
+        assert guest.convert(4 << 30, 8 * MIB, 'private') == 0
+        guest.do('fill 4G 8M')
+        guest.do('verify 4G 8M')
+        guest.cmd('device_del', {'id': 'm1-dimm'})
+        guest.do('out 0xa00 4 0')       # ACPI: slot 0 ...
+        guest.do('out 0xa14 1 8')       # ... is ejected
+        guest.event_wait('DEVICE_DELETED', timeout=60)
+        block, = [block for block in guest.blocks() if block['id'] == 'm1']
+        assert not block['slots'] and block['private-bytes'] == 0
+        # where nothing is, nothing is private either
+        assert guest.convert(4 << 30, 8 * MIB, 'private') == EINVAL
+    guest.cmd('object-del', {'id': 'm1'})
+
+
+@only_two
 def test_it_cannot_be_saved_or_watched(protect_bare, shape):
     guest = protect_bare()
     for command, arguments in [
