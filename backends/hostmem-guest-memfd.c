@@ -239,7 +239,7 @@ static bool prealloc(HostMemoryBackend *backend, uint64_t start,
     bool ok = true;
 
     if (gmem) {
-        ok = check_available(size - gmem_allocated(gmem, start, size), errp);
+        ok = check_available(size - gmem_touched(gmem, start, size), errp);
     }
     if (ok && gmem && gmem->slots != GUEST_MEMFD_SLOTS_MAPPED) {
         ok = gmem_prealloc(gmem, start, size, errp);

@@ -99,7 +99,7 @@ bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
     return block_cpr(gmem, errp);
 }
 
-uint64_t gmem_allocated(const GuestMemfd *gmem, uint64_t start, uint64_t size)
+uint64_t gmem_touched(const GuestMemfd *gmem, uint64_t start, uint64_t size)
 {
     uint64_t page_size = qemu_real_host_page_size();
     g_autofree unsigned char *present = g_malloc(STEP / page_size);

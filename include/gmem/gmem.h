@@ -85,11 +85,14 @@ bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
 bool gmem_set_slots(GuestMemfd *gmem, GuestMemfdSlots slots, Error **errp);
 
 /*
- * gmem_allocated: how much of a range of the file has pages, in bytes
+ * gmem_touched: how much of a range somebody has accessed, in bytes
+ *
+ * Less than what the file has there: mincore(2) does not count a page that was
+ * only allocated, as gmem_prealloc() does it.
  *
  * Returns: 0 where the kernel cannot tell.
  */
-uint64_t gmem_allocated(const GuestMemfd *gmem, uint64_t start, uint64_t size);
+uint64_t gmem_touched(const GuestMemfd *gmem, uint64_t start, uint64_t size);
 
 /*
  * gmem_prealloc: allocate all pages of a range through the file

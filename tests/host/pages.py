@@ -20,7 +20,7 @@ def check(result):
 
 
 def pages_in(file, size):
-    """How many have been touched: a shared mapping of it tells, and asks for none"""
+    """How many have been touched: a shared mapping tells, and asks for none"""
     with mmap.mmap(file, size) as shared:
         start = ctypes.addressof(ctypes.c_char.from_buffer(shared))
         present = ctypes.create_string_buffer(size // PAGE)
@@ -38,9 +38,9 @@ def guest_memfds(pid):
 
 
 def bytes_touched(pid, size):
-    """Of the only guest_memfd of that size, by a guest or by QEMU: pages that are
-    only allocated do not count.  It cannot be opened by its name in /proc, so its
-    descriptor is taken."""
+    """Of the only guest_memfd of that size, by a guest or by QEMU: pages that
+    are only allocated do not count.  It cannot be opened by its name in /proc,
+    so its descriptor is taken."""
     number, = {fd for fd, its_size in guest_memfds(pid) if its_size == size}
     process = os.pidfd_open(pid)
     try:
