@@ -4,51 +4,16 @@
  * happens to the mapping leaves the guest's translations alone; punching and
  * closing the file do not.
  */
-#include "vm.h"
+#include "stats.h"
 
 #define SIZE	(16 * PAGE)
 
-#ifndef KVM_GET_STATS_FD
-#error "linux/kvm.h of Linux 5.14 or newer is needed"
-#endif
-
 static struct vm vm;
-
-/* A statistic of the vCPU, by name. */
-static uint64_t stat_of(const char *name)
-{
-	int fd = ioctl(vm.vcpu[0].fd, KVM_GET_STATS_FD, NULL);
-	struct kvm_stats_header head;
-	uint64_t value = ~0ull;
-
-	if (fd < 0 || pread(fd, &head, sizeof(head), 0) != sizeof(head)) {
-		fatal("vCPU statistics");
-	}
-	for (uint32_t i = 0; i < head.num_desc; i++) {
-		size_t size = sizeof(struct kvm_stats_desc) + head.name_size;
-		struct kvm_stats_desc *desc = malloc(size);
-
-		if (pread(fd, desc, size, head.desc_offset + i * size) > 0 &&
-		    !strcmp((char *)(desc + 1), name)) {
-			pread(fd, &value, sizeof(value),
-			      head.data_offset + desc->offset);
-		}
-		free(desc);
-	}
-	close(fd);
-	return value;
-}
 
 /* The guest reads its first page; how many pages had to be mapped for that? */
 static uint64_t faults_of_read(void)
 {
-	uint64_t before = stat_of("pf_fixed");
-	uint32_t value;
-
-	if (vcpu_read(&vm.vcpu[0], MEM_GPA, &value)) {
-		return ~0ull;
-	}
-	return stat_of("pf_fixed") - before;
+	return vcpu_faults_of_read(&vm.vcpu[0], MEM_GPA);
 }
 
 static void disturb(uint8_t **map, int fd, int how)

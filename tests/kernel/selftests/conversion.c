@@ -3,11 +3,13 @@
  * In-place conversion: KVM_SET_MEMORY_ATTRIBUTES2 on a guest_memfd of a
  * software-protected VM, and where it is refused.
  */
+#include "phys.h"
+#include "stats.h"
 #include "uffd.h"
 
-#include <setjmp.h>
 #include <signal.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
 #define PAGES	16ul
 #define SIZE	(PAGES * PAGE)
@@ -15,7 +17,6 @@
 #define PARAM	"/sys/module/kvm/parameters/gmem_in_place_conversion"
 
 static struct vm vm;
-static sigjmp_buf after_fault;
 
 static void on_sigbus(int sig)
 {
@@ -260,6 +261,40 @@ static void test_held(void)
 	close(fd);
 }
 
+/* The guest keeps what a conversion does not change. */
+static void test_undisturbed(void)
+{
+	int fd = new_file(SHARED), fds[2];
+	uint8_t *p = gmem_map(fd, SIZE);
+	struct iovec held = { p + 3 * PAGE, PAGE };
+
+	memset(p, 5, SIZE);
+	if (bind(fd, p) || pipe(fds) ||
+	    vmsplice(fds[1], &held, 1, 0) != (long)PAGE) {
+		fatal("bound slot and vmsplice");
+	}
+	ok(vcpu_faults_of_read(&vm.vcpu[0], MEM_GPA + PAGE) > 0 &&
+	   vcpu_faults_of_read(&vm.vcpu[0], MEM_GPA + PAGE) == 0,
+	   "the guest's first read faults, the second does not");
+	ok_errno(to_private(fd, 0, 4), EAGAIN, "a held page to private");
+	ok_eq(vcpu_faults_of_read(&vm.vcpu[0], MEM_GPA + PAGE), 0,
+	      "no fault after it");
+	close(fds[0]);
+	close(fds[1]);
+	to_private(fd, 2, 1);
+	ok_call(to_shared(fd, 0, 4), "pages to shared that are but for one");
+	ok_eq(vcpu_faults_of_read(&vm.vcpu[0], MEM_GPA + PAGE), 0,
+	      "no fault at the others");
+	to_private(fd, 1, 1);
+	vcpu_faults_of_read(&vm.vcpu[0], MEM_GPA + PAGE);
+	ok_call(to_private(fd, 0, 4), "pages to private but for one that is");
+	ok_eq(vcpu_faults_of_read(&vm.vcpu[0], MEM_GPA + PAGE), 0,
+	      "no fault at that");
+	unbind();
+	munmap(p, SIZE);
+	close(fd);
+}
+
 static void test_userfaultfd(void)
 {
 	static uint8_t page[PAGE];
@@ -280,6 +315,123 @@ static void test_userfaultfd(void)
 	ok(peek(p) < 0, "a private page is SIGBUS, not an event");
 	munmap(p, SIZE);
 	close(uffd);
+	close(fd);
+}
+
+/* A copy waits for its source while another mapping takes the place of @dst. */
+struct copier {
+	pthread_t thread;
+	int uffd, err;
+	uint8_t *dst, *src;
+};
+
+static void *copy_page(void *arg)
+{
+	struct copier *c = arg;
+
+	c->err = uffd_copy(c->uffd, c->dst, c->src, PAGE) ? errno : 0;
+	return NULL;
+}
+
+/*
+ * The bitmap of such a file fills its pages to the last byte: whoever looks
+ * beyond its end falls over.
+ */
+static void test_longer_mapping(void)
+{
+	const uint64_t size = 256ul << 30;
+	uint8_t *area, page[PAGE];
+	struct copier c = { .uffd = uffd_open(0) };
+	int fd = gmem_create(&vm, size, SHARED), source = uffd_open(0);
+	struct uffd_msg msg;
+
+	area = mmap(NULL, size + SIZE, PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	c.src = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	c.dst = area + size;
+	if (fd < 0 || area == MAP_FAILED ||
+	    uffd_register(source, c.src, PAGE, UFFDIO_REGISTER_MODE_MISSING,
+			  NULL) ||
+	    mmap(c.dst, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		 fd, 0) == MAP_FAILED ||
+	    uffd_register(c.uffd, c.dst, SIZE, UFFDIO_REGISTER_MODE_MISSING,
+			  NULL)) {
+		fatal("two userfaultfds");
+	}
+	pthread_create(&c.thread, NULL, copy_page, &c);
+	ok(uffd_read(source, &msg), "a copy waits for its source");
+	if (mmap(area, size + SIZE, PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED ||
+	    uffd_register(c.uffd, area, size + SIZE,
+			  UFFDIO_REGISTER_MODE_MISSING, NULL)) {
+		fatal("a longer mapping");
+	}
+	memset(page, 1, PAGE);
+	uffd_copy(source, c.src, page, PAGE);
+	pthread_join(c.thread, NULL);
+	ok_eq(c.err, EFAULT, "meanwhile its place has gone beyond the file");
+	munmap(area, size + SIZE);
+	munmap(c.src, PAGE);
+	close(c.uffd);
+	close(source);
+	close(fd);
+}
+
+static void test_sizes(void)
+{
+	const uint64_t most = (1ul << 43) - PAGE;
+	uint8_t *p;
+	int fd;
+
+	ok_errno(gmem_create(&vm, most + PAGE, SHARED), EINVAL,
+		 "a file with more pages than an int counts");
+	fd = gmem_create(&vm, most, SHARED);
+	ok_call(fd, "one with as many");
+	ok_call(set_attributes(fd, 0, most, GM_ATTR_PRIVATE, NULL),
+		"all of it to private");
+	p = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, fd, most - SIZE);
+	ok(peek(p) < 0 && peek(p + SIZE - PAGE) < 0, "its end is");
+	ok_call(set_attributes(fd, PAGE, most - PAGE, 0, NULL),
+		"all but a page to shared");
+	ok(!peek(p) && !peek(p + SIZE - PAGE), "its end is");
+	munmap(p, SIZE);
+	close(fd);
+}
+
+static void test_memory_error(void)
+{
+	int fd = new_file(SHARED);
+	uint8_t *p = gmem_map(fd, SIZE);
+	uint64_t at = 0;
+	uint32_t value;
+
+	memset(p, 5, SIZE);
+	if (bind(fd, p)) {
+		fatal("bound slot");
+	}
+	vcpu_read(&vm.vcpu[0], MEM_GPA + 3 * PAGE, &value);
+	if (!memory_error(p + 3 * PAGE)) {
+		skip("conversion of a poisoned page",
+		     "this kernel cannot inject memory errors");
+		goto out;
+	}
+	ok_errno(vcpu_read(&vm.vcpu[0], MEM_GPA + 3 * PAGE, &value), EHWPOISON,
+		 "a guest that had mapped the poisoned page");
+	ok(peek(p + 3 * PAGE) < 0, "the host gets SIGBUS");
+	ok_errno(set_attributes(fd, PAGE, 4 * PAGE, GM_ATTR_PRIVATE, &at),
+		 EHWPOISON, "a poisoned page to private");
+	ok_eq(at, 3 * PAGE, "error_offset names it");
+	ok(peek(p + PAGE) == 5, "nothing is converted");
+	ok_call(to_private(fd, 1, 2), "pages before it can be converted");
+	ok_call(to_shared(fd, 1, 4), "to shared as ever");
+	ok_call(replace_page(fd, 3 * PAGE, p + 3 * PAGE), "punched");
+	ok_call(to_private(fd, 1, 4), "it can be converted");
+	ok(!vcpu_read(&vm.vcpu[0], MEM_GPA + 3 * PAGE, &value) && !value,
+	   "and the guest has a new page");
+out:
+	unbind();
+	munmap(p, SIZE);
 	close(fd);
 }
 
@@ -369,6 +521,95 @@ static void test_race(void)
 	close(race_fd);
 }
 
+/* Memory errors, each of which costs a page, meet punches and accesses. */
+static uint8_t *error_map;
+
+static void *error_punch(void *arg)
+{
+	unsigned long punches = 0;
+
+	(void)arg;
+	while (!__atomic_load_n(&stop, __ATOMIC_ACQUIRE)) {
+		punch(race_fd, punches++ % 2 * PAGE, PAGE);
+	}
+	return (void *)punches;
+}
+
+static void *error_touch(void *arg)
+{
+	unsigned long touches = 0;
+
+	(void)arg;
+	while (!__atomic_load_n(&stop, __ATOMIC_ACQUIRE)) {
+		peek(error_map + touches++ % 2 * PAGE);
+	}
+	return (void *)touches;
+}
+
+/* In a process of its own, as no signal ends one whose threads are stuck. */
+static int error_race(void)
+{
+	unsigned long errors = 0, most = 300 * race_factor();
+	double end = race_end(5);
+	pthread_t thread[3];
+	void *n[3];
+
+	stop = 0;
+	pthread_create(&thread[0], NULL, error_punch, NULL);
+	pthread_create(&thread[1], NULL, error_touch, NULL);
+	pthread_create(&thread[2], NULL, error_touch, NULL);
+	while (errors < 3 || (errors < most && now() < end)) {
+		uint8_t *p = error_map + errors % 2 * PAGE;
+
+		madvise(p, PAGE, MADV_DONTNEED);
+		errors += memory_error(p);
+	}
+	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);
+	for (int i = 0; i < 3; i++) {
+		pthread_join(thread[i], &n[i]);
+	}
+	printf("# %lu errors, %lu punches, %lu accesses\n", errors,
+	       (unsigned long)n[0], (unsigned long)n[1] + (unsigned long)n[2]);
+	fflush(stdout);
+	return 0;
+}
+
+static void test_race_memory_errors(void)
+{
+	double end = race_end(5) + 60;
+	int status = -1;
+	pid_t pid;
+
+	race_fd = new_file(SHARED);
+	error_map = gmem_map(race_fd, SIZE);
+	error_map[0] = 1;
+	if (!memory_error(error_map)) {
+		skip("memory errors against punches and accesses",
+		     "this kernel cannot inject memory errors");
+		goto out;
+	}
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		_exit(error_race());
+	}
+	while (!waitpid(pid, &status, WNOHANG) && now() < end) {
+		usleep(50000);
+	}
+	if (!ok(!status, "memory errors, punches and accesses do not wait for "
+		"each other for ever")) {
+		return;
+	}
+	for (int i = 0; i < 2; i++) {
+		replace_page(race_fd, i * PAGE, error_map + i * PAGE);
+	}
+	ok(!peek(error_map) && !peek(error_map + PAGE),
+	   "and the file can be used");
+out:
+	munmap(error_map, SIZE);
+	close(race_fd);
+}
+
 int main(void)
 {
 	int kvm = gm_open_kvm();
@@ -389,8 +630,13 @@ int main(void)
 	test_convert();
 	test_init_private();
 	test_held();
+	test_undisturbed();
 	test_userfaultfd();
+	test_longer_mapping();
+	test_sizes();
+	test_memory_error();
 	test_race();
+	test_race_memory_errors();
 	vm_free(&vm);
 	set_param("N");
 	return tap_done();

@@ -184,6 +184,16 @@ static void device_private_file(void)
 	}
 }
 
+/* The same, but only the first page is missing, the others were mapped once. */
+static void device_private_hole(void)
+{
+	device_file();
+	if (convert(0, PAGES, GM_ATTR_PRIVATE) ||
+	    punch(file, FULL * PAGE, PAGE)) {
+		fatal("conversion");
+	}
+}
+
 static void device_detached(void)
 {
 	device_file();
@@ -345,6 +355,20 @@ static int unmap(void)
 	return ioas_unmap(edu.iommufd, ioas, IOVA, SIZE);
 }
 
+/* Once the host has touched every page, the device must have them all. */
+static int faults_repair(void)
+{
+	int good = 1;
+
+	for (unsigned long i = 0; i < PAGES; i++) {
+		map[i * PAGE] = i + 1;
+	}
+	for (unsigned long i = FULL; i < PAGES && good; i++) {
+		good = edu_read(&edu, IOVA + i * PAGE) == (int)i + 1;
+	}
+	return good;
+}
+
 /* @done: what the call says when it is repeated after its success */
 static const struct test {
 	const char *name;
@@ -375,6 +399,8 @@ static const struct test {
 	{ "conversion to shared", private_file, to_shared, 0, 0 },
 	{ "conversion to private under a device", device_file, to_private, 1, 0 },
 	{ "conversion to shared under a device", device_private_file,
+	  to_shared, 1, 0 },
+	{ "the same, and the device's faults", device_private_hole,
 	  to_shared, 1, 0 },
 	{ "UFFDIO_REGISTER", new_file, do_register, 0, 0 },
 	{ "UFFDIO_COPY", armed_file, copy, 0, 0 },
@@ -454,6 +480,10 @@ static void run(const struct test *test)
 				       strerror(errno));
 				again++;
 			}
+		}
+		if (test->before == device_private_hole && !faults_repair()) {
+			printf("# failure %d: the device has a hole\n", n);
+			lost++;
 		}
 		lost += !is_intact(test->device);
 		end_file();

@@ -477,6 +477,14 @@ static int do_ioas_copy(void)
 	return iommu_ioctl(edu.iommufd, 0x83, &arg);
 }
 
+static int do_change_process(void)
+{
+	uint32_t arg[2] = { sizeof(arg) };
+
+	spoil(arg, sizeof(arg));
+	return iommu_ioctl(edu.iommufd, 0x92, arg);
+}
+
 static int do_attach(void)
 {
 	return below(3) ? edu_attach(&edu, ioas[below(2)]) : edu_detach(&edu);
@@ -530,6 +538,8 @@ static struct operation {
 	{ "IOMMU_IOAS_UNMAP", do_unmap, 2, 1, DEVICE | DEFAULT | PLACE, 0, 0 },
 	{ "IOMMU_IOAS_COPY", do_ioas_copy, 2, 1, DEVICE | DEFAULT | PLACE,
 	  0, 0 },
+	{ "IOMMU_IOAS_CHANGE_PROCESS", do_change_process, 1, 0,
+	  DEVICE | DEFAULT | PLACE, 0, 0 },
 	{ "attach or detach", do_attach, 1, 0, DEVICE | ALL, 0, 0 },
 	{ "DMA", do_dma, 1, 0, DEVICE | ALL, 0, 0 },
 };

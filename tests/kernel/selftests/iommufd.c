@@ -5,7 +5,10 @@
  * them away before it returns; converting back and populating restores them.
  */
 #include "edu.h"
+#include "phys.h"
 
+#include <signal.h>
+#include <sys/mount.h>
 #include <sys/uio.h>
 
 #define PAGES	16ul
@@ -13,6 +16,7 @@
 #define IOVA	0x1000000ul
 #define SHARED	(GM_FLAG_MMAP | GM_FLAG_INIT_SHARED)
 #define PARAM	"/sys/module/kvm/parameters/gmem_in_place_conversion"
+#define TRACING	"/sys/kernel/tracing/"
 
 static struct vm vm;
 static struct edu edu;
@@ -40,6 +44,12 @@ static int new_file(uint8_t **map)
 		memset(*map + i * PAGE, i + 1, PAGE);
 	}
 	return fd;
+}
+
+static void on_sigbus(int sig)
+{
+	(void)sig;
+	siglongjmp(after_fault, 1);
 }
 
 /* Does the device read the page's own byte? */
@@ -167,6 +177,160 @@ static void test_convert(void)
 	ioas_unmap(edu.iommufd, ioas, IOVA, SIZE);
 	munmap(p, SIZE);
 	close(fd);
+}
+
+/* Record what is mapped and unmapped in the IOMMU from here on. */
+static void trace_start(void)
+{
+	int fd = open(TRACING "trace", O_WRONLY | O_TRUNC);
+
+	if (fd < 0) {
+		fatal(TRACING "trace");
+	}
+	close(fd);
+	edu_write_file(TRACING "events/iommu/map/enable", "1");
+	edu_write_file(TRACING "events/iommu/unmap/enable", "1");
+}
+
+/* How often was something done since, " map:" or " unmap:"? */
+static unsigned long traced(const char *what)
+{
+	FILE *f = fopen(TRACING "trace", "r");
+	unsigned long count = 0;
+	char line[256];
+
+	if (!f) {
+		fatal(TRACING "trace");
+	}
+	while (fgets(line, sizeof(line), f)) {
+		count += line[0] != '#' && strstr(line, what);
+	}
+	fclose(f);
+	return count;
+}
+
+static int can_trace(void)
+{
+	mount("tracefs", TRACING, "tracefs", 0, NULL);
+	return !access(TRACING "events/iommu/unmap/enable", W_OK);
+}
+
+/* Does the file have the page? */
+static int is_there(void *p)
+{
+	unsigned char there;
+
+	if (mincore(p, PAGE, &there)) {
+		fatal("mincore");
+	}
+	return there & 1;
+}
+
+/* A conversion leaves alone what it does not convert. */
+static void test_undisturbed(void)
+{
+	uint8_t *p;
+	int fd = new_file(&p), fds[2];
+	struct iovec held = { p + 6 * PAGE, PAGE };
+
+	if (!can_trace()) {
+		skip("what stays is not disturbed", "no tracepoints");
+		return;
+	}
+	ioas_map_file(edu.iommufd, ioas, fd, 0, SIZE, IOVA);
+	punch(fd, 7 * PAGE, PAGE);
+	if (pipe(fds) || vmsplice(fds[1], &held, 1, 0) != (long)PAGE) {
+		fatal("vmsplice");
+	}
+	trace_start();
+	ok_errno(convert(fd, 4, 5, GM_ATTR_PRIVATE), EAGAIN,
+		 "a held page to private");
+	ok_eq(traced(" unmap:"), 0, "takes nothing from the device");
+	ok(!is_there(p + 7 * PAGE), "and fills no hole");
+	close(fds[0]);
+	close(fds[1]);
+
+	convert(fd, 2, 1, GM_ATTR_PRIVATE);
+	trace_start();
+	ok_call(convert(fd, 0, PAGES, 0), "pages to shared that are but for one");
+	ok_eq(traced(" unmap:"), 0, "takes nothing from the device");
+	ok_eq(traced(" map:"), 1, "and gives it that page");
+	ok(sees(2) && !is_there(p + 7 * PAGE), "and fills no hole");
+
+	convert(fd, 2, 2, GM_ATTR_PRIVATE);
+	trace_start();
+	ok_call(convert(fd, 1, 4, GM_ATTR_PRIVATE),
+		"pages to private that are in part");
+	ok_eq(traced(" unmap:"), 2, "takes the others from the device");
+	ioas_unmap(edu.iommufd, ioas, IOVA, SIZE);
+	munmap(p, SIZE);
+	close(fd);
+}
+
+static void test_memory_error(void)
+{
+	uint8_t *p;
+	int fd = new_file(&p);
+	uint64_t phys;
+
+	ioas_map_file(edu.iommufd, ioas, fd, 0, SIZE, IOVA);
+	if (!memory_error(p + PAGE)) {
+		skip("memory errors", "this kernel cannot inject them");
+		goto out;
+	}
+	ok(!sees(1) && sees(2), "the device loses a poisoned page");
+	ok_call(replace_page(fd, PAGE, p + PAGE), "punched");
+	p[PAGE] = 2;
+	ok(sees(1), "and populated, it has a new one");
+	ioas_unmap(edu.iommufd, ioas, IOVA, SIZE);
+	munmap(p, SIZE);
+	close(fd);
+
+	if (access(PHYS_INJECT, W_OK)) {
+		skip("a poisoned, preallocated page",
+		     "no hwpoison-inject in debugfs");
+		return;
+	}
+	fd = blank_poisoned_file(&vm, SIZE, &phys);
+	if (fd < 0) {
+		fatal("no page was allocated again");
+	}
+	p = gmem_map(fd, SIZE);
+	ok_call(ioas_map_file(edu.iommufd, ioas, fd, 0, SIZE, IOVA),
+		"mapping a file with a poisoned, preallocated page");
+	p[PAGE] = 2;
+	ok(edu_read(&edu, IOVA) != 0x5a && sees(1), "leaves that page out");
+	ok(is_still_blank(phys), "nobody has cleared it");
+out:
+	ioas_unmap(edu.iommufd, ioas, IOVA, SIZE);
+	munmap(p, SIZE);
+	close(fd);
+}
+
+/* In a context without a device, and without memory that is pinned. */
+static void test_other_context(void)
+{
+	const uint64_t huge = 1ul << 40;
+	uint32_t change[2] = { sizeof(change) }, other;
+	int f = open("/dev/iommu", O_RDWR | O_CLOEXEC), fd;
+	uint8_t *p;
+
+	other = ioas_alloc(f);
+	fd = new_file(&p);
+	ok_call(ioas_map_file(f, other, fd, 0, SIZE, IOVA), "map");
+	ok_call(iommu_ioctl(f, 0x92, change), "IOMMU_IOAS_CHANGE_PROCESS");
+	ioas_unmap(f, other, IOVA, SIZE);
+	munmap(p, SIZE);
+	close(fd);
+
+	fd = gmem_create(&vm, huge, GM_FLAG_MMAP);
+	ok_call(convert(fd, 5, 1, 0), "a TiB, private but for a page");
+	ok_call(ioas_map_file(f, other, fd, 0, huge, huge), "map");
+	ok_call(convert(fd, huge / PAGE - 1, 1, 0), "one more to shared");
+	ok_call(ioas_unmap(f, other, huge, huge), "unmap");
+	close(fd);
+	ioas_destroy(f, other);
+	close(f);
 }
 
 static void test_partial(void)
@@ -387,6 +551,7 @@ int main(void)
 		skip_all("no in-place conversion");
 	}
 	close(kvm);
+	signal(SIGBUS, on_sigbus);
 	edu_open(&edu);
 	edu_write_file(PARAM, "Y");
 	vm_init(&vm, GM_SW_PROTECTED_VM, 1);
@@ -409,6 +574,9 @@ int main(void)
 	test_punch();
 	test_absent();
 	test_convert();
+	test_undisturbed();
+	test_memory_error();
+	test_other_context();
 	test_partial();
 	test_close();
 	test_race();

@@ -4,9 +4,9 @@
  * first fault and return when freed; what needs struct pages is refused, what
  * copies through the mapping works.
  */
+#include "phys.h"
 #include "uffd.h"
 
-#include <elf.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
@@ -53,45 +53,12 @@ static void test_flags(void)
 	}
 }
 
-/* The physical address of a page that this process has touched. */
-static uint64_t phys_of(void *p)
-{
-	int fd = open("/proc/self/pagemap", O_RDONLY);
-	uint64_t entry = 0;
-
-	if (fd < 0 || pread(fd, &entry, 8, (uintptr_t)p / PAGE * 8) != 8 ||
-	    !(entry >> 63)) {
-		fatal("pagemap");
-	}
-	close(fd);
-	return (entry & ((1ull << 55) - 1)) * PAGE;
-}
-
 /* Does the kernel see the pattern at this physical address? */
 static int kernel_sees(uint64_t phys)
 {
 	static uint8_t seen[PAGE];
-	int fd = open("/proc/kcore", O_RDONLY), ret = -1;
-	Elf64_Ehdr head;
-	Elf64_Phdr seg;
 
-	if (fd < 0 || pread(fd, &head, sizeof(head), 0) != sizeof(head)) {
-		fatal("/proc/kcore");
-	}
-	for (int i = 0; i < head.e_phnum && ret < 0; i++) {
-		if (pread(fd, &seg, sizeof(seg),
-			  head.e_phoff + i * sizeof(seg)) != sizeof(seg)) {
-			fatal("/proc/kcore");
-		}
-		if (seg.p_type == PT_LOAD && seg.p_paddr <= phys &&
-		    phys - seg.p_paddr < seg.p_memsz &&
-		    pread(fd, seen, PAGE, seg.p_offset + phys - seg.p_paddr)
-		    == (long)PAGE) {
-			ret = !memcmp(seen, pattern, PAGE);
-		}
-	}
-	close(fd);
-	return ret;
+	return phys_read(phys, seen) && !memcmp(seen, pattern, PAGE);
 }
 
 /* Write the pattern into pages; where they are. */

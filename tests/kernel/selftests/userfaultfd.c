@@ -4,9 +4,9 @@
  * (CONTINUE), POISON, write protection, NUMA policy, and what a bound guest
  * sees of it.
  */
+#include "phys.h"
 #include "uffd.h"
 
-#include <setjmp.h>
 #include <signal.h>
 
 #define PAGES	16ul
@@ -14,7 +14,6 @@
 
 static struct vm vm;
 static uint8_t buffer[PAGE] __attribute__((aligned(4096)));
-static sigjmp_buf after_fault;
 
 static void on_sigbus(int sig)
 {
@@ -186,18 +185,6 @@ static void test_minor(void)
 	close(fd);
 }
 
-/*
- * A memory error in a page that is mapped here, if the kernel can inject one. It
- * tells of it by SIGBUS, and the call fails, as a guest_memfd keeps the page.
- */
-static int memory_error(void *p)
-{
-	if (sigsetjmp(after_fault, 1)) {
-		return 1;
-	}
-	return !madvise(p, PAGE, 100 /* MADV_HWPOISON */) || errno == EBUSY;
-}
-
 static void test_hwpoison(void)
 {
 	int fd = new_file(), uffd = uffd_open(0);
@@ -214,6 +201,34 @@ static void test_hwpoison(void)
 		     "this kernel cannot inject memory errors");
 	}
 	munmap(other, SIZE);
+	munmap(p, SIZE);
+	close(uffd);
+	close(fd);
+}
+
+/* What a memory error hit must not be written to, lest that raise another. */
+static void test_hwpoison_blank(void)
+{
+	int fd, uffd = uffd_open(0);
+	uint64_t phys;
+	uint8_t *p;
+
+	if (access(PHYS_INJECT, W_OK)) {
+		skip("CONTINUE of a poisoned, preallocated page",
+		     "no hwpoison-inject in debugfs");
+		return;
+	}
+	fd = blank_poisoned_file(&vm, SIZE, &phys);
+	if (fd < 0) {
+		fatal("no page was allocated again");
+	}
+	p = gmem_map(fd, SIZE);
+	uffd_register(uffd, p, SIZE, UFFDIO_REGISTER_MODE_MINOR, NULL);
+	ok_errno(uffd_continue(uffd, p, PAGE), EIO,
+		 "CONTINUE of a poisoned, preallocated page");
+	uffd_unregister(uffd, p, SIZE);
+	ok(read_faults(p), "which raises SIGBUS");
+	ok(is_still_blank(phys), "nobody has cleared it");
 	munmap(p, SIZE);
 	close(uffd);
 	close(fd);
@@ -420,6 +435,7 @@ int main(void)
 	test_missing();
 	test_minor();
 	test_hwpoison();
+	test_hwpoison_blank();
 	test_poison();
 	test_write_protect();
 	test_policy();
