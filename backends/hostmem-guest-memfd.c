@@ -16,6 +16,7 @@
 #include "gmem/gmem.h"
 #include "gmem/hostmem.h"
 #include "gmem/hostmem-convert.h"
+#include "gmem/state.h"
 #include "gmem/uapi.h"
 
 static const char *const types_that_can[] = {
@@ -244,7 +245,14 @@ static bool prealloc(HostMemoryBackend *backend, uint64_t start,
     uint64_t allocated = 0;
     bool ok = true;
 
-    gmem = gmem && gmem->apart ? NULL : gmem;
+    if (gmem && gmem->apart) {
+        if (gmem_state_private_bytes(gmem->state)) {
+            error_setg(errp, "prealloc=on: some of its pages are private");
+            error_prepend(errp, "memory backend '%s': ", gmem->id);
+            return false;
+        }
+        gmem = NULL;
+    }
     if (gmem) {
         gmem_allocated(gmem, start, size, &allocated);
         ok = check_available(size - allocated, errp);

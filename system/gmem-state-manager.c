@@ -221,6 +221,7 @@ GmemState *gmem_state_new(MemoryRegion *mr)
     state->nr_pages = DIV_ROUND_UP(mr->ram_block->max_length,
                                    qemu_real_host_page_size());
     state->private = bitmap_new(state->nr_pages);
+    gmem_holds_init(state);
     if (memory_region_set_ram_discard_manager(mr, RAM_DISCARD_MANAGER(state))) {
         g_assert_not_reached();
     }
@@ -238,7 +239,6 @@ static void gmem_state_init(Object *obj)
 {
     GmemState *state = GMEM_STATE(obj);
 
-    qemu_mutex_init(&state->lock);
     QLIST_INIT(&state->listeners);
 }
 
@@ -246,7 +246,7 @@ static void gmem_state_finalize(Object *obj)
 {
     GmemState *state = GMEM_STATE(obj);
 
-    qemu_mutex_destroy(&state->lock);
+    gmem_holds_destroy(state);
     g_free(state->private);
 }
 

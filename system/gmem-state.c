@@ -6,14 +6,11 @@
 
 #include "qemu/osdep.h"
 #include "qemu/lockable.h"
+#include "gmem/access.h"
 #include "gmem/gmem.h"
 #include "gmem/state.h"
 
-/* Of all pages held: one node for each range that somebody holds. */
-typedef struct Hold {
-    IntervalTreeNode node;
-    unsigned count;
-} Hold;
+uint64_t gmem_private_pages;
 
 static GmemConversions conversions;
 
@@ -31,93 +28,11 @@ void gmem_conversions_enable(bool in_place, bool by_file)
     };
 }
 
-static GmemState *state_of(const RAMBlock *block)
+/* Lock and BQL held. */
+static void count_private(GmemState *state, int64_t more)
 {
-    return block->gmem ? block->gmem->state : NULL;
-}
-
-/* The pages that bytes [@offset, @offset + @size) lie in, as first and end. */
-static void find_pages(const GmemState *state, ram_addr_t offset,
-                       ram_addr_t size, uint64_t *first, uint64_t *end)
-{
-    uint64_t page_size = qemu_real_host_page_size();
-
-    *first = offset / page_size;
-    *end = MIN(DIV_ROUND_UP(offset + size, page_size), state->nr_pages);
-}
-
-static bool any_private(const GmemState *state, uint64_t first, uint64_t end)
-{
-    return qatomic_read(&state->nr_private) && first < end &&
-           find_next_bit(state->private, end, first) < end;
-}
-
-bool gmem_range_private(const RAMBlock *block, ram_addr_t offset,
-                        ram_addr_t size)
-{
-    const GmemState *state = state_of(block);
-    uint64_t first, end;
-
-    if (!state) {
-        return false;
-    }
-    find_pages(state, offset, size, &first, &end);
-    return any_private(state, first, end);
-}
-
-static Hold *find_hold(GmemState *state, uint64_t first, uint64_t last)
-{
-    IntervalTreeNode *node = interval_tree_iter_first(&state->holds, first,
-                                                      last);
-
-    while (node && (node->start != first || node->last != last)) {
-        node = interval_tree_iter_next(node, first, last);
-    }
-    return node ? container_of(node, Hold, node) : NULL;
-}
-
-bool gmem_hold(const RAMBlock *block, ram_addr_t offset, ram_addr_t size)
-{
-    GmemState *state = state_of(block);
-    uint64_t first, end;
-    Hold *hold;
-
-    if (!state || !size) {
-        return true;
-    }
-    find_pages(state, offset, size, &first, &end);
-    QEMU_LOCK_GUARD(&state->lock);
-    if (any_private(state, first, end)) {
-        return false;
-    }
-    hold = find_hold(state, first, end - 1);
-    if (!hold) {
-        hold = g_new0(Hold, 1);
-        hold->node.start = first;
-        hold->node.last = end - 1;
-        interval_tree_insert(&hold->node, &state->holds);
-    }
-    hold->count++;
-    return true;
-}
-
-void gmem_release(const RAMBlock *block, ram_addr_t offset, ram_addr_t size)
-{
-    GmemState *state = state_of(block);
-    uint64_t first, end;
-    Hold *hold;
-
-    if (!state || !size) {
-        return;
-    }
-    find_pages(state, offset, size, &first, &end);
-    QEMU_LOCK_GUARD(&state->lock);
-    hold = find_hold(state, first, end - 1);
-    g_assert(hold);
-    if (--hold->count == 0) {
-        interval_tree_remove(&hold->node, &state->holds);
-        g_free(hold);
-    }
+    qatomic_set(&state->nr_private, state->nr_private + more);
+    qatomic_set(&gmem_private_pages, gmem_private_pages + more);
 }
 
 uint64_t gmem_state_differs(GmemState *state, uint64_t first, uint64_t nr,
@@ -130,23 +45,11 @@ uint64_t gmem_state_differs(GmemState *state, uint64_t first, uint64_t nr,
     return bitmap_count_one(map, nr);
 }
 
-/* Is a page in @map held?  The smaller of both is walked: there are few. */
-static bool any_held(GmemState *state, uint64_t first, uint64_t nr,
-                     const unsigned long *map)
+bool gmem_state_is_held(GmemState *state, uint64_t first, uint64_t nr,
+                        const unsigned long *map)
 {
-    IntervalTreeNode *node = interval_tree_iter_first(&state->holds, first,
-                                                      first + nr - 1);
-
-    while (node) {
-        uint64_t begin = MAX(node->start, first) - first;
-        uint64_t end = MIN(node->last, first + nr - 1) - first + 1;
-
-        if (find_next_bit(map, end, begin) < end) {
-            return true;
-        }
-        node = interval_tree_iter_next(node, first, first + nr - 1);
-    }
-    return false;
+    QEMU_LOCK_GUARD(&state->lock);
+    return gmem_any_held(state, first, nr, map);
 }
 
 bool gmem_state_begin_private(GmemState *state, uint64_t first, uint64_t nr,
@@ -155,13 +58,12 @@ bool gmem_state_begin_private(GmemState *state, uint64_t first, uint64_t nr,
     uint64_t start, end = 0;
 
     QEMU_LOCK_GUARD(&state->lock);
-    if (any_held(state, first, nr, map)) {
+    if (gmem_any_held(state, first, nr, map)) {
         return false;
     }
     while (gmem_next_run(map, nr, &start, &end)) {
         bitmap_set(state->private, first + start, end - start);
-        qatomic_set(&state->nr_private,
-                    state->nr_private + end - start);
+        count_private(state, end - start);
     }
     return true;
 }
@@ -177,9 +79,23 @@ void gmem_state_set_shared(GmemState *state, uint64_t first, uint64_t nr,
     bitmap_and(map, map, private, nr);
     while (gmem_next_run(map, nr, &start, &end)) {
         bitmap_clear(state->private, first + start, end - start);
-        qatomic_set(&state->nr_private,
-                    state->nr_private - (end - start));
+        count_private(state, -(int64_t)(end - start));
     }
+}
+
+bool gmem_state_find_private(const GmemState *state, uint64_t offset,
+                             uint64_t size, uint64_t *start, uint64_t *length)
+{
+    uint64_t page_size = qemu_real_host_page_size();
+    uint64_t end = (offset + size) / page_size;
+    uint64_t first = find_next_bit(state->private, end, offset / page_size);
+
+    if (first >= end) {
+        return false;
+    }
+    *start = first * page_size;
+    *length = (find_last_bit(state->private, end) + 1 - first) * page_size;
+    return true;
 }
 
 uint64_t gmem_state_private_bytes(const GmemState *state)

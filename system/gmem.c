@@ -89,6 +89,17 @@ void gmem_tell_unmapped(GuestMemfd *gmem)
     }
 }
 
+void gmem_lose(GuestMemfd *gmem, const char *what, int ret)
+{
+    GmemListener *listener;
+
+    QTAILQ_FOREACH(listener, &listeners, next) {
+        if (listener->lost) {
+            listener->lost(gmem, what, ret);
+        }
+    }
+}
+
 /* Not RAMBlock.cpr_blocker: that one goes when the block's device does. */
 static bool block_cpr(GuestMemfd *gmem, Error **errp)
 {

@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include <sys/ioctl.h>
 #include <linux/falloc.h>
+#include "hw/core/cpu.h"
 #include "system/kvm.h"
 #include "system/kvm_int.h"
 #include "gmem/state.h"
@@ -22,8 +23,14 @@ typedef struct Step {
     uint64_t start;             /* from here on nothing is done */
     uint64_t end;               /* so far is asked for */
     unsigned pause_us;          /* the next one, if nothing moves */
-    unsigned paused_us;         /* in all */
 } Step;
+
+bool gmem_effort_ends(const GmemEffort *effort)
+{
+    return !effort->must_end &&
+           (qatomic_read(&effort->give_up) ||
+            (current_cpu && qatomic_read(&current_cpu->stop)));
+}
 
 static int set_by_address(uint64_t gpa, uint64_t size, bool private)
 {
@@ -52,19 +59,19 @@ static int set_in_file(int fd, uint64_t offset, uint64_t size, bool private,
 }
 
 /* Wait for who holds the page at step->start; false if that was long enough. */
-static bool pause_step(Step *step)
+static bool pause_step(Step *step, GmemEffort *effort)
 {
-    if (step->paused_us > GMEM_HELD_MS * 1000) {
+    if (effort->paused_us > GMEM_HELD_MS * 1000) {
         return false;
     }
     g_usleep(step->pause_us);
-    step->paused_us += step->pause_us;
+    effort->paused_us += step->pause_us;
     step->pause_us = MIN(2 * step->pause_us, LONGEST_PAUSE_US);
     return true;
 }
 
 static int set_in_steps(const GuestMemfd *gmem, uint64_t offset, uint64_t size,
-                        bool private, uint64_t *retries)
+                        bool private, GmemEffort *effort)
 {
     Step step = {
         .start = offset,
@@ -88,10 +95,13 @@ static int set_in_steps(const GuestMemfd *gmem, uint64_t offset, uint64_t size,
         if (ret != -EAGAIN) {
             return ret;
         }
-        *retries += 1;
+        effort->retries++;
+        if (gmem_effort_ends(effort)) {
+            return -EBUSY;
+        }
         if (held > step.start && held < step.end) {
             step.end = held;
-        } else if (!pause_step(&step)) {
+        } else if (!pause_step(&step, effort)) {
             return -EAGAIN;
         }
     }
@@ -99,12 +109,12 @@ static int set_in_steps(const GuestMemfd *gmem, uint64_t offset, uint64_t size,
 }
 
 int gmem_attributes_set(const GuestMemfd *gmem, uint64_t gpa, uint64_t offset,
-                        uint64_t size, bool private, uint64_t *retries)
+                        uint64_t size, bool private, GmemEffort *effort)
 {
     int ret;
 
     if (gmem_conversions()->by_file) {
-        return set_in_steps(gmem, offset, size, private, retries);
+        return set_in_steps(gmem, offset, size, private, effort);
     }
     ret = set_by_address(gpa, size, private);
     trace_gmem_attributes(gmem->id, offset, size, private, ret);

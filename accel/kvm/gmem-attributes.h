@@ -12,12 +12,21 @@
 
 #include "gmem/gmem.h"
 
+#define GMEM_HELD_MS 200
+
+/* What is put into it, by a thread */
+typedef struct GmemEffort {
+    uint64_t retries;           /* the times that the kernel was asked again */
+    uint64_t paused_us;         /* before it was, in all */
+    bool give_up;               /* as soon as can be; atomic */
+    bool must_end;              /* do not, not even for a VM that stops */
+} GmemEffort;
+
 /*
  * gmem_attributes_set: put pages on one side
  *
  * @gpa: where the guest sees them
  * @offset: where they are in the file
- * @retries: counts the times that the kernel was asked again
  *
  * To private, the kernel refuses while somebody holds a page, be it for the
  * moment of a fault.  So it is asked again, for the pages up to the one held
@@ -26,12 +35,13 @@
  * let go.
  *
  * Returns: 0, or -errno with the range on both sides; -EAGAIN if a page is
- * still held.
+ * still held, -EBUSY if it was given up.
  */
 int gmem_attributes_set(const GuestMemfd *gmem, uint64_t gpa, uint64_t offset,
-                        uint64_t size, bool private, uint64_t *retries);
+                        uint64_t size, bool private, GmemEffort *effort);
 
-#define GMEM_HELD_MS 200
+/* Is it to be given up now?  Without the BQL, too. */
+bool gmem_effort_ends(const GmemEffort *effort);
 
 /* gmem_attributes_punch: free pages of the file; 0 or -errno */
 int gmem_attributes_punch(const GuestMemfd *gmem, uint64_t offset,

@@ -7,12 +7,15 @@
 #include "qemu/osdep.h"
 #include "qemu/error-report.h"
 #include "qemu/range.h"
+#include "qemu/units.h"
 #include "system/ramblock.h"
-#include "system/runstate.h"
 #include "gmem/state.h"
 #include "gmem-attributes.h"
 #include "gmem-convert-piece.h"
 #include "trace/trace-gmem_accel_kvm.h"
+
+/* Whoever may give up looks whether it is to after so many bytes. */
+#define LARGEST_STEP (256 * MiB)
 
 bool gmem_pieces_overlap(const GmemPiece *a, const GmemPiece *b)
 {
@@ -76,36 +79,60 @@ void gmem_piece_free(GmemPiece *piece)
     piece->todo = NULL;
 }
 
-/* Call @fn for each run of pages to do until one fails. */
+/* Call @fn for each run of pages to do, in steps, until one fails. */
 static int for_runs(GmemPiece *piece,
                     int (*fn)(GmemPiece *piece, uint64_t start, uint64_t size))
 {
     uint64_t page_size = qemu_real_host_page_size();
+    uint64_t largest = LARGEST_STEP / page_size;
     uint64_t start, end = 0;
-    int ret = 0;
 
-    while (!ret && gmem_next_run(piece->todo, nr_pages(piece), &start, &end)) {
+    while (gmem_next_run(piece->todo, nr_pages(piece), &start, &end)) {
+        int ret;
+
+        end = MIN(end, start + largest);
         ret = fn(piece, start * page_size, (end - start) * page_size);
+        if (ret) {
+            return ret;
+        }
     }
+    return 0;
+}
+
+static int set_run(GmemPiece *piece, uint64_t start, uint64_t size,
+                   bool private)
+{
+    uint64_t before = piece->effort->retries;
+    int ret;
+
+    if (gmem_effort_ends(piece->effort)) {
+        return -EBUSY;
+    }
+    if (qatomic_read(&piece->stale) && !gmem_conversions()->by_file) {
+        return 0;   /* the address is another page's: mend_attributes() */
+    }
+    ret = gmem_attributes_set(piece->gmem, piece->gpa + start,
+                              piece->offset + start, size, private,
+                              piece->effort);
+    piece->retries += piece->effort->retries - before;
     return ret;
 }
 
 static int run_private(GmemPiece *piece, uint64_t start, uint64_t size)
 {
-    return gmem_attributes_set(piece->gmem, piece->gpa + start,
-                               piece->offset + start, size, true,
-                               &piece->retries);
+    return set_run(piece, start, size, true);
 }
 
 static int run_shared(GmemPiece *piece, uint64_t start, uint64_t size)
 {
-    return gmem_attributes_set(piece->gmem, piece->gpa + start,
-                               piece->offset + start, size, false,
-                               &piece->retries);
+    return set_run(piece, start, size, false);
 }
 
 static int run_discard(GmemPiece *piece, uint64_t start, uint64_t size)
 {
+    if (gmem_effort_ends(piece->effort)) {
+        return -EBUSY;
+    }
     return ram_block_discard_range(piece->gmem->block, piece->offset + start,
                                    size);
 }
@@ -113,6 +140,12 @@ static int run_discard(GmemPiece *piece, uint64_t start, uint64_t size)
 static int run_punch(GmemPiece *piece, uint64_t start, uint64_t size)
 {
     return gmem_attributes_punch(piece->gmem, piece->offset + start, size);
+}
+
+bool gmem_piece_is_held(const GmemPiece *piece)
+{
+    return gmem_state_is_held(piece->gmem->state, first_page(piece),
+                              nr_pages(piece), piece->todo);
 }
 
 int gmem_piece_begin_private(GmemPiece *piece)
@@ -167,49 +200,51 @@ int gmem_piece_finish_shared(GmemPiece *piece)
     return 0;
 }
 
-/* The guest must not run: pages are not on the side where they should be. */
-static void state_is_lost(const GuestMemfd *gmem, const char *what, int ret)
-{
-    error_report("memory backend '%s': %s: %s; the VM stops", gmem->id, what,
-                 strerror(-ret));
-    qemu_system_vmstop_request_prepare();
-    qemu_system_vmstop_request(RUN_STATE_INTERNAL_ERROR);
-}
-
 void gmem_pieces_clear_place(GuestMemfd *gmem, const GmemPlace *place)
 {
+    uint64_t start, size;
     int ret;
 
-    if (!gmem_range_private(gmem->block, place->offset, place->size)) {
+    if (gmem_conversions()->by_file ||
+        !gmem_state_find_private(gmem->state, place->offset, place->size,
+                                 &start, &size)) {
         return;
     }
-    ret = gmem_attributes_clear_vm(place->gpa, place->size);
+    ret = gmem_attributes_clear_vm(place->gpa + (start - place->offset), size);
     if (ret) {
-        state_is_lost(gmem, "KVM does not forget which addresses were private",
-                      ret);
+        gmem_lose(gmem, "KVM does not forget which addresses were private",
+                  ret);
     }
 }
 
-void gmem_pieces_follow_state(GuestMemfd *gmem, const GmemPlace *place)
+/* In @place, all pages on one side get the attribute of that side. */
+static void follow_side(GuestMemfd *gmem, const GmemPlace *place, bool private)
 {
+    GmemEffort effort = { .must_end = true };
     GmemPiece piece = {
         .gmem = gmem,
         .gpa = place->gpa,
         .offset = place->offset,
         .size = place->size,
+        .effort = &effort,
     };
     int ret;
 
-    if (gmem_conversions()->by_file ||
-        !gmem_range_private(gmem->block, place->offset, place->size) ||
-        !gmem_piece_prepare(&piece, false)) {
+    if (!gmem_piece_prepare(&piece, !private)) {
         return;
     }
-    ret = gmem_piece_kernel_private(&piece);
+    ret = for_runs(&piece, private ? run_private : run_shared);
     gmem_piece_free(&piece);
     if (ret) {
-        state_is_lost(gmem, "KVM does not learn which addresses are private",
-                      ret);
+        gmem_lose(gmem, "KVM does not learn which addresses are private", ret);
+    }
+}
+
+void gmem_pieces_follow_state(GuestMemfd *gmem, const GmemPlace *place)
+{
+    if (!gmem_conversions()->by_file &&
+        gmem_range_private(gmem->block, place->offset, place->size)) {
+        follow_side(gmem, place, true);
     }
 }
 
@@ -225,8 +260,8 @@ static void follow_state_again(GuestMemfd *gmem, const GmemPlace *place,
         part.gpa = place->gpa + (start - base);
         part.offset = place->offset + (start - base);
         part.size = end - start;
-        gmem_attributes_clear_vm(part.gpa, part.size);
-        gmem_pieces_follow_state(gmem, &part);
+        follow_side(gmem, &part, false);
+        follow_side(gmem, &part, true);
     }
 }
 
@@ -250,28 +285,59 @@ static bool mend_places(GuestMemfd *gmem, void *opaque)
     return true;
 }
 
-static void mend_attributes(GmemPiece *stale)
+/* Addresses where no memory is now whose pages can be private */
+static void clear_between_places(const GmemPiece *stale)
 {
-    if (gmem_conversions()->by_file) {
-        return;
+    uint64_t start = stale->gpa, end = stale->gpa + stale->size;
+
+    while (start < end) {
+        GuestMemfd *gmem;
+        const GmemPlace *place = gmem_place_find(start, &gmem);
+        uint64_t next = place ? MIN(end, place->gpa) : end;
+        int ret = next > start ? gmem_attributes_clear_vm(start, next - start)
+                               : 0;
+
+        if (ret) {
+            gmem_lose(stale->gmem, "KVM does not forget which addresses were "
+                      "private", ret);
+        }
+        start = place ? place->gpa + place->size : end;
     }
-    gmem_attributes_clear_vm(stale->gpa, stale->size);
-    gmem_for_each(mend_places, stale);
 }
 
-void gmem_piece_end_shared(GmemPiece *piece, bool stale)
+/*
+ * The last call for @stale can have come to the kernel after the map's change.
+ * Pages that are on the right side stay there throughout: vCPUs run.
+ */
+static void mend_attributes(GmemPiece *stale)
 {
-    int ret = gmem_piece_kernel_shared(piece);
-
-    trace_gmem_piece_taken_back(piece->gmem->id, piece->offset, piece->size,
-                                true, stale);
-    if (ret) {
-        state_is_lost(piece->gmem, "pages cannot be made shared again", ret);
+    if (!gmem_conversions()->by_file) {
+        clear_between_places(stale);
+        gmem_for_each(mend_places, stale);
     }
-    gmem_piece_punch_private(piece);
+}
+
+int gmem_piece_kernel_no_private(GmemPiece *piece)
+{
+    return gmem_piece_kernel_shared(piece) ?: gmem_piece_punch_private(piece);
+}
+
+int gmem_piece_kernel_no_shared(GmemPiece *piece)
+{
+    /* by file, it is stale where all pages have become shared */
+    return qatomic_read(&piece->stale) ? 0 : gmem_piece_kernel_private(piece);
+}
+
+void gmem_piece_end_shared(GmemPiece *piece, int ret)
+{
+    trace_gmem_piece_taken_back(piece->gmem->id, piece->offset, piece->size,
+                                true, piece->stale);
+    if (ret) {
+        gmem_lose(piece->gmem, "pages cannot be made shared again", ret);
+    }
     /* what the map's change has dealt with is taken out of todo */
     gmem_piece_finish_shared(piece);
-    if (stale) {
+    if (piece->stale) {
         mend_attributes(piece);
     }
     ret = gmem_piece_populate(piece);
@@ -282,23 +348,21 @@ void gmem_piece_end_shared(GmemPiece *piece, bool stale)
     }
 }
 
-void gmem_piece_end_private(GmemPiece *piece, bool populated, bool stale)
+void gmem_piece_discard(GmemPiece *piece)
 {
-    int ret;
+    gmem_state_tell_discarded(piece->gmem->state, first_page(piece),
+                              nr_pages(piece), piece->todo);
+}
 
+void gmem_piece_end_private(GmemPiece *piece, int ret)
+{
     trace_gmem_piece_taken_back(piece->gmem->id, piece->offset, piece->size,
-                                false, stale);
-    if (populated) {
-        gmem_state_tell_discarded(piece->gmem->state, first_page(piece),
-                                  nr_pages(piece), piece->todo);
-    }
-    if (stale) {
-        mend_attributes(piece);
-        return;
-    }
-    ret = gmem_piece_kernel_private(piece);
+                                false, piece->stale);
     if (ret) {
-        state_is_lost(piece->gmem, "pages cannot be made private again", ret);
+        gmem_lose(piece->gmem, "pages cannot be made private again", ret);
+    }
+    if (piece->stale) {
+        mend_attributes(piece);
     }
 }
 
@@ -324,22 +388,32 @@ static void drop_private_pages(GmemPiece *piece)
     int ret = 0;
 
     if (gmem_conversions()->by_file) {
-        ret = gmem_piece_kernel_shared(piece);
+        ret = gmem_attributes_set(gmem, 0, 0, piece->size, false,
+                                  piece->effort);
     } else {
         for (unsigned i = 0; gmem->places && i < gmem->places->len; i++) {
             gmem_pieces_clear_place(gmem, &g_array_index(gmem->places,
                                                          GmemPlace, i));
         }
     }
-    ret = ret ?: for_runs(piece, run_punch);
+    if (!ret) {
+        /* apart, there is nothing but private pages */
+        ret = gmem->apart ? gmem_attributes_punch(gmem, 0, piece->size)
+                          : for_runs(piece, run_punch);
+    }
     if (ret) {
-        state_is_lost(gmem, "private pages cannot be dropped", ret);
+        gmem_lose(gmem, "private pages cannot be dropped", ret);
     }
 }
 
 void gmem_pieces_reset(GuestMemfd *gmem)
 {
-    GmemPiece all = { .gmem = gmem, .size = gmem->block->max_length };
+    GmemEffort effort = { .must_end = true };
+    GmemPiece all = {
+        .gmem = gmem,
+        .size = gmem->block->max_length,
+        .effort = &effort,
+    };
     int ret;
 
     if (!gmem_state_private_bytes(gmem->state) ||

@@ -2,7 +2,8 @@
  * A piece of memory that changes side: a part of one guest_memfd at one place
  *
  * The steps of gmem-convert.c for one piece.  Those whose name has `kernel',
- * `discard' or `punch' in it need no BQL, all others do.  Each is 0 or -errno.
+ * `discard' or `punch' in it need no BQL, and are better called without it: they
+ * take long.  All others need it.  Each is 0 or -errno.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,6 +13,7 @@
 
 #include "gmem/gmem.h"
 #include "gmem/places.h"
+#include "gmem-attributes.h"
 
 typedef struct GmemPiece {
     GuestMemfd *gmem;
@@ -21,6 +23,8 @@ typedef struct GmemPiece {
     unsigned long *todo;        /* its pages that are on the other side */
     uint64_t nr_todo;
     uint64_t retries;
+    GmemEffort *effort;
+    bool stale;                 /* what is where it was is something else */
 } GmemPiece;
 
 /* Do they share a page, or an address? */
@@ -40,17 +44,17 @@ bool gmem_piece_prepare(GmemPiece *piece, bool to_private);
 
 void gmem_piece_free(GmemPiece *piece);
 
+/* Does somebody hold a page that is to be done? */
+bool gmem_piece_is_held(const GmemPiece *piece);
+
 /* To private, in this order; -EBUSY from the first changes nothing. */
 int gmem_piece_begin_private(GmemPiece *piece);
 int gmem_piece_kernel_private(GmemPiece *piece);
 int gmem_piece_discard_shared(GmemPiece *piece);
 
-/*
- * gmem_piece_end_shared: back to before gmem_piece_begin_private()
- *
- * @stale: what is at its address may be something else by now
- */
-void gmem_piece_end_shared(GmemPiece *piece, bool stale);
+/* Back to before gmem_piece_begin_private(), in this order */
+int gmem_piece_kernel_no_private(GmemPiece *piece);
+void gmem_piece_end_shared(GmemPiece *piece, int ret);
 
 /* To shared, in this order */
 int gmem_piece_kernel_shared(GmemPiece *piece);
@@ -58,12 +62,10 @@ int gmem_piece_punch_private(GmemPiece *piece);
 int gmem_piece_populate(GmemPiece *piece);
 int gmem_piece_finish_shared(GmemPiece *piece);
 
-/*
- * gmem_piece_end_private: back to before gmem_piece_kernel_shared()
- *
- * @populated: gmem_piece_populate() has succeeded
- */
-void gmem_piece_end_private(GmemPiece *piece, bool populated, bool stale);
+/* Back from gmem_piece_populate(), and to before gmem_piece_kernel_shared() */
+void gmem_piece_discard(GmemPiece *piece);
+int gmem_piece_kernel_no_shared(GmemPiece *piece);
+void gmem_piece_end_private(GmemPiece *piece, int ret);
 
 /* gmem_piece_count: count what became of it; @call: it stands for the call */
 void gmem_piece_count(const GmemPiece *piece, bool to_private, int ret,

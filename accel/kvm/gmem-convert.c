@@ -4,9 +4,10 @@
  * What takes long is done without the BQL.  A conversion under way is in
  * the list `running' with the pieces of memory it works on, and keeps
  * their regions alive.  Others that overlap wait until it is gone.  If the
- * memory map changes under it, which needs the BQL but does not wait, it finds
- * itself stale, takes everything back and lets the kernel's attributes by
- * address follow the state of pages again.
+ * memory map changes under it, which needs the BQL but does not wait, a piece
+ * finds itself stale; everything is taken back, and the kernel's attributes by
+ * address follow the state of pages again.  It is also given up if its vCPU is
+ * to stop.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -23,8 +24,8 @@
 
 typedef struct Conversion {
     bool to_private;
-    bool stale;                 /* the memory map has changed */
     GArray *pieces;             /* of GmemPiece */
+    GmemEffort effort;
     int64_t start_ns;
     QLIST_ENTRY(Conversion) next;
 } Conversion;
@@ -80,15 +81,53 @@ static bool find_pieces(Conversion *c, hwaddr start, hwaddr size)
     }
 }
 
-/* Leave out what is done; false if nothing is left to do. */
-static bool leave_out_done(Conversion *c)
+/* Leave out what is done. */
+static void leave_out_done(Conversion *c)
 {
     for (unsigned i = c->pieces->len; i-- > 0;) {
-        if (!gmem_piece_prepare(piece_at(c, i), c->to_private)) {
+        GmemPiece *piece = piece_at(c, i);
+
+        piece->effort = &c->effort;
+        if (!gmem_piece_prepare(piece, c->to_private)) {
             g_array_remove_index(c->pieces, i);
         }
     }
-    return c->pieces->len;
+}
+
+static bool is_held(const Conversion *c)
+{
+    for (unsigned i = 0; c->to_private && i < c->pieces->len; i++) {
+        if (gmem_piece_is_held(piece_at(c, i))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * Find what is to be done.  Who has let go of a mapping may hold it until the
+ * end of a grace period, as for the rings of a device that was reset.
+ *
+ * Returns: -EINVAL, -EBUSY, or 0, also if nothing is.
+ */
+static int find_work(Conversion *c, hwaddr start, hwaddr size)
+{
+    for (bool waited = false;; waited = true) {
+        if (!find_pieces(c, start, size)) {
+            return -EINVAL;
+        }
+        leave_out_done(c);
+        if (!is_held(c)) {
+            return 0;
+        }
+        for (unsigned i = 0; i < c->pieces->len; i++) {
+            gmem_piece_free(piece_at(c, i));
+        }
+        if (waited) {
+            return -EBUSY;
+        }
+        drain_call_rcu();
+    }
 }
 
 typedef int PieceFn(GmemPiece *piece);
@@ -106,6 +145,16 @@ static int for_pieces(Conversion *c, PieceFn *fn, unsigned *done)
     return 0;
 }
 
+static bool is_stale(const Conversion *c)
+{
+    for (unsigned i = 0; i < c->pieces->len; i++) {
+        if (piece_at(c, i)->stale) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The work without the BQL, in steps that each need the last one complete */
 static int work(Conversion *c, PieceFn *first, PieceFn *second)
 {
@@ -113,19 +162,36 @@ static int work(Conversion *c, PieceFn *first, PieceFn *second)
     int ret;
 
     bql_unlock();
+    if (c->to_private) {
+        /* who has translated an address of theirs has made the access then */
+        synchronize_rcu();
+    }
     ret = for_pieces(c, first, &done);
     if (!ret) {
         ret = for_pieces(c, second, &done);
     }
     bql_lock();
-    return ret ?: c->stale ? -EBUSY : 0;
+    return ret ?: is_stale(c) ? -EBUSY : 0;
 }
 
-/* Pages that were, or partly are, on the way are shared again. */
-static void take_back_to_shared(Conversion *c, unsigned nr)
+/*
+ * Let the first @nr pieces be as they were.  All of them are tried: what one
+ * fails with goes to its @end.
+ */
+static void take_back(Conversion *c, unsigned nr, PieceFn *kernel,
+                      void (*end)(GmemPiece *piece, int ret))
 {
+    g_autofree int *ret = g_new0(int, nr);
+
+    c->effort.must_end = true;
+    c->effort.paused_us = 0;
+    bql_unlock();
     for (unsigned i = 0; i < nr; i++) {
-        gmem_piece_end_shared(piece_at(c, i), c->stale);
+        ret[i] = kernel(piece_at(c, i));
+    }
+    bql_lock();
+    for (unsigned i = 0; i < nr; i++) {
+        end(piece_at(c, i), ret[i]);
     }
 }
 
@@ -138,7 +204,8 @@ static int convert_to_private(Conversion *c)
         ret = work(c, gmem_piece_kernel_private, gmem_piece_discard_shared);
     }
     if (ret) {
-        take_back_to_shared(c, begun);
+        take_back(c, begun, gmem_piece_kernel_no_private,
+                  gmem_piece_end_shared);
     }
     return ret;
 }
@@ -154,9 +221,11 @@ static int convert_to_shared(Conversion *c)
     if (!ret) {
         return for_pieces(c, gmem_piece_finish_shared, &done);
     }
-    for (unsigned i = 0; i < c->pieces->len; i++) {
-        gmem_piece_end_private(piece_at(c, i), i < done, c->stale);
+    for (unsigned i = 0; i < done; i++) {
+        gmem_piece_discard(piece_at(c, i));
     }
+    take_back(c, c->pieces->len, gmem_piece_kernel_no_shared,
+              gmem_piece_end_private);
     return ret;
 }
 
@@ -189,13 +258,10 @@ static void end(Conversion *c, int ret)
 
 static int convert_pieces(Conversion *c, hwaddr start, hwaddr size)
 {
-    int ret;
+    int ret = find_work(c, start, size);
 
-    if (!find_pieces(c, start, size)) {
-        return -EINVAL;
-    }
-    if (!leave_out_done(c)) {
-        return 0;
+    if (ret || !c->pieces->len) {
+        return ret;
     }
     begin(c);
     ret = c->to_private ? convert_to_private(c) : convert_to_shared(c);
@@ -236,7 +302,24 @@ void gmem_convert_reset(void)
     gmem_for_each(reset, NULL);
 }
 
-/* Whoever works on @place has lost it. */
+/* Whoever works on a part of @lost, or on any of @gmem, is to give up. */
+static void make_stale(const GmemPiece *lost, const GuestMemfd *gmem)
+{
+    Conversion *c;
+
+    QLIST_FOREACH(c, &running, next) {
+        for (unsigned i = 0; i < c->pieces->len; i++) {
+            GmemPiece *piece = piece_at(c, i);
+
+            if (lost ? gmem_pieces_overlap(lost, piece) : piece->gmem == gmem) {
+                qatomic_set(&piece->stale, true);
+                qatomic_set(&c->effort.give_up, true);
+            }
+        }
+    }
+}
+
+/* Attributes by address are what has to do with a place. */
 static void place_gone(GuestMemfd *gmem, const GmemPlace *place)
 {
     GmemPiece whole = {
@@ -245,22 +328,23 @@ static void place_gone(GuestMemfd *gmem, const GmemPlace *place)
         .offset = place->offset,
         .size = place->size,
     };
-    Conversion *c;
 
-    QLIST_FOREACH(c, &running, next) {
-        for (unsigned i = 0; i < c->pieces->len; i++) {
-            if (gmem_pieces_overlap(&whole, piece_at(c, i))) {
-                c->stale = true;
-            }
-        }
+    if (!gmem_conversions()->by_file) {
+        make_stale(&whole, NULL);
+        gmem_pieces_clear_place(gmem, place);
     }
-    gmem_pieces_clear_place(gmem, place);
+}
+
+static void unmapped(GuestMemfd *gmem)
+{
+    make_stale(NULL, gmem);
+    gmem_pieces_reset(gmem);
 }
 
 static GmemListener convert_listener = {
     .place_new = gmem_pieces_follow_state,
     .place_gone = place_gone,
-    .unmapped = gmem_pieces_reset,
+    .unmapped = unmapped,
 };
 
 static void register_listener(void)

@@ -445,7 +445,10 @@ void gmem_slots_committed(KVMMemoryListener *kml)
     int64_t pause_ns = get_clock() - hold.start_ns;
     RAMBlock *block;
 
-    gmem_places_settled();
+    if (!slots_failure) {
+        /* else what is nowhere may only not have come back */
+        gmem_places_settled();
+    }
     if (!hold.changed) {
         return;
     }
@@ -462,6 +465,16 @@ void gmem_slots_committed(KVMMemoryListener *kml)
     }
     trace_gmem_slots_committed(kml->as_id, hold.changed, pause_ns);
     hold.changed = 0;
+}
+
+void gmem_slots_lost(GuestMemfd *gmem, const char *what, int ret)
+{
+    Error *err = NULL;
+
+    error_setg_errno(&err, -ret, "memory backend '%s': %s: this VM can never "
+                     "run again", gmem->id, what);
+    slot_stale = true;
+    slots_failed(err);
 }
 
 bool gmem_slots_hold_vcpu(void)

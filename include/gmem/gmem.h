@@ -77,11 +77,20 @@ typedef struct GmemListener {
     void (*place_new)(GuestMemfd *gmem, const GmemPlace *place);
     void (*place_gone)(GuestMemfd *gmem, const GmemPlace *place);
     void (*unmapped)(GuestMemfd *gmem);
+
+    /*
+     * lost: pages of @gmem are not on the side where they should be, and
+     * cannot be put there, so the guest must not run any more; @ret is why
+     */
+    void (*lost)(GuestMemfd *gmem, const char *what, int ret);
     QTAILQ_ENTRY(GmemListener) next;
 } GmemListener;
 
 /* For as long as the process lives. */
 void gmem_listener_register(GmemListener *listener);
+
+/* gmem_lose: tell of it */
+void gmem_lose(GuestMemfd *gmem, const char *what, int ret);
 
 /*
  * gmem_ram_create: make @mr RAM of @size bytes in a new guest_memfd

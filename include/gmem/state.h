@@ -13,7 +13,7 @@
  * A page that is about to become private is private here before the first
  * listener is told, and one that becomes shared stays private until the
  * kernel has converted it: whoever finds no private page can still lose a
- * race with a conversion, unless it holds the pages.
+ * race with a conversion, unless it holds the pages (gmem/access.h).
  *
  * Locks: bits change with BQL and GmemState.lock held, so holding either
  * keeps them as they are.  Listeners are told with the BQL held, populated in
@@ -26,7 +26,6 @@
 #define GMEM_STATE_H
 
 #include "qemu/bitmap.h"
-#include "qemu/interval-tree.h"
 #include "system/memory.h"
 #include "system/ramblock.h"
 
@@ -54,7 +53,7 @@ struct GmemState {
     uint64_t nr_pages;
     unsigned long *private;     /* bit i: page i is private */
     uint64_t nr_private;
-    IntervalTreeRoot holds;     /* of pages that must not turn private */
+    uint32_t **held;            /* how often each is (gmem-access.c) */
     QemuMutex lock;
     QLIST_HEAD(, RamDiscardListener) listeners;
 };
@@ -81,19 +80,6 @@ void gmem_state_free(GmemState *state);
 bool gmem_range_private(const RAMBlock *block, ram_addr_t offset,
                         ram_addr_t size);
 
-/*
- * gmem_hold: keep the range shared until gmem_release() of the same range
- *
- * For mappings that live on: conversions to private of what they cover are
- * refused meanwhile.  Ranges are counted, and may overlap.  Needs no BQL.
- *
- * Returns: false if a byte of it is private, and nothing is held.
- */
-bool gmem_hold(const RAMBlock *block, ram_addr_t offset, ram_addr_t size);
-
-/* gmem_release: the end of a gmem_hold() that returned true */
-void gmem_release(const RAMBlock *block, ram_addr_t offset, ram_addr_t size);
-
 /* The next run of bits in @map from *@end on is [*@start, *@end). */
 static inline bool gmem_next_run(const unsigned long *map, uint64_t nr,
                                  uint64_t *start, uint64_t *end)
@@ -112,6 +98,10 @@ static inline bool gmem_next_run(const unsigned long *map, uint64_t nr,
  */
 uint64_t gmem_state_differs(GmemState *state, uint64_t first, uint64_t nr,
                             bool private, unsigned long *map);
+
+/* gmem_state_is_held: does somebody hold a page in @map? (gmem/access.h) */
+bool gmem_state_is_held(GmemState *state, uint64_t first, uint64_t nr,
+                        const unsigned long *map);
 
 /*
  * gmem_state_begin_private: the pages in @map become private
@@ -142,7 +132,23 @@ void gmem_state_tell_discarded(GmemState *state, uint64_t first, uint64_t nr,
 int gmem_state_tell_populated(GmemState *state, uint64_t first, uint64_t nr,
                               const unsigned long *map);
 
+/*
+ * gmem_state_find_private: from the first to the last private page of a range
+ *
+ * All in bytes.
+ *
+ * Returns: false if there is none.
+ */
+bool gmem_state_find_private(const GmemState *state, uint64_t offset,
+                             uint64_t size, uint64_t *start, uint64_t *length);
+
 /* In bytes */
 uint64_t gmem_state_private_bytes(const GmemState *state);
+
+/* Of system/gmem-access.c, for the other files of this; lock held. */
+void gmem_holds_init(GmemState *state);
+void gmem_holds_destroy(GmemState *state);
+bool gmem_any_held(const GmemState *state, uint64_t first, uint64_t nr,
+                   const unsigned long *map);
 
 #endif /* GMEM_STATE_H */

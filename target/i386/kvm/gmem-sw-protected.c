@@ -14,6 +14,7 @@
 #include "hw/boards.h"
 #include "hw/resettable.h"
 #include "hw/i386/x86.h"
+#include "hw/i386/apic_internal.h"
 #include "migration/blocker.h"
 #include "system/kvm.h"
 #include "system/kvm_int.h"
@@ -201,6 +202,8 @@ static int sw_protected_kvm_init(ConfidentialGuestSupport *cgs, Error **errp)
         error_prepend(errp, TYPE_SW_PROTECTED_GUEST ": ");
         return -EINVAL;
     }
+    /* it reads guest memory where a guest says, and lays some over other */
+    object_register_sugar_prop(TYPE_APIC_COMMON, "vapic", "off", false);
     qemu_register_resettable(OBJECT(guest));
     cgs->ready = true;
     return 0;
