@@ -10,7 +10,7 @@ import shutil
 import subprocess
 
 import pytest
-from bare import FREE, Bare
+from bare import FREE, Bare, Refused
 from dimms import DIMM, add_backend, add_dimm
 from guest import MIB, QEMU, wait_until
 from marks import long
@@ -342,6 +342,55 @@ def test_a_dimm_that_is_unplugged_is_shared_again(protect_bare, shape):
         # where nothing is, nothing is private either
         assert guest.convert(4 << 30, 8 * MIB, 'private') == EINVAL
     guest.cmd('object-del', {'id': 'm1'})
+
+
+@each_shape
+def test_a_device_finds_nothing_where_pages_are_private(protect_bare, shape):
+    """Nor does who looks at memory from outside; QEMU lives."""
+    guest = protect_bare('-device', 'edu')
+    private, target = FREE, FREE + MIB
+    guest.do(f'fill {FREE} 2M')
+    before = guest.block()
+    assert guest.convert(private, 2 * PAGE, 'private') == 0
+    guest.do(f'fill {private} {2 * PAGE} seed=3')
+    guest.do(f'dma out {private} 4096')
+    guest.do(f'dma in {private} 4096')
+    guest.do(f'dma out {target} 4096')
+    guest.do(f'verify {private} {2 * PAGE} seed=3')
+    assert 'annot access memory' in guest.hmp(f'xp /1xg {private:#x}')
+    guest.do(f'verify {FREE + 2 * PAGE} {MIB - 2 * PAGE} ')
+    assert_one_copy(guest.block(), shape, before, 2 * PAGE, True)
+    assert guest.convert(private, 2 * PAGE, 'shared') == 0
+    guest.do(f'fill {private} 64 seed=4')
+    guest.do(f'dma copy {private} {target} 64')
+    assert guest.do(f'sum {private} 64')['crc'] == \
+        guest.do(f'sum {target} 64')['crc']
+
+
+@each_shape
+def test_a_ring_stays_shared(protect_bare, shape, tmp_path):
+    """For as long as the device has it, and no longer"""
+    disk = tmp_path / 'disk'
+    disk.write_bytes(bytes(range(256)) * 64)
+    guest = protect_bare('-drive', f'if=none,id=disk,format=raw,file={disk}',
+                         '-device', 'virtio-blk-pci,drive=disk,'
+                         'disable-legacy=off,iommu_platform=off')
+    first, second, data = FREE + 5 * PAGE, 32 * MIB, 20 * MIB
+    for ring, left in (first, second), (second, first):
+        guest.do(f'vring {ring}')
+        assert guest.do(f'vblk 0 {data} size=8K')['status'] == 0
+        assert guest.convert(ring, PAGE, 'private') == -errno.EBUSY
+        assert guest.convert(left, PAGE, 'private') == 0
+        assert guest.convert(left, PAGE, 'shared') == 0
+    # and what it is to fill with data may be private: nothing arrives there
+    assert guest.convert(data, 2 * PAGE, 'private') == 0
+    guest.do(f'fill {data} 8K seed=6')
+    guest.tell(f'vblk 0 {data} size=8K patience=100M')
+    try:
+        assert guest.answer()['status'] != 0
+    except Refused as why:
+        assert 'does not answer' in str(why)
+    guest.do(f'verify {data} 8K seed=6')
 
 
 @only_two
