@@ -10,6 +10,7 @@
 
 #define PHYS_INJECT	"/sys/kernel/debug/hwpoison/corrupt-pfn"
 #define PHYS_UPTODATE	(1 << 3)
+#define PHYS_HWPOISON	(1 << 19)
 
 static __thread sigjmp_buf after_fault;
 
@@ -79,17 +80,22 @@ static inline int phys_is_blank(uint64_t phys)
 	return !(flags & (other | PHYS_UPTODATE)) && flags & 1 << 18;
 }
 
-/* A memory error there */
+/*
+ * A memory error there; false if the kernel did not note it. What the call says
+ * is that a guest_memfd keeps the page.
+ */
 static inline int phys_error(uint64_t phys)
 {
 	char text[32];
-	int fd = open(PHYS_INJECT, O_WRONLY), ret;
-	int size = snprintf(text, sizeof(text), "%#llx",
-			    (unsigned long long)phys / PAGE);
+	int fd = open(PHYS_INJECT, O_WRONLY);
 
-	ret = fd < 0 ? -1 : write(fd, text, size);
+	snprintf(text, sizeof(text), "%#llx", (unsigned long long)phys / PAGE);
+	if (fd < 0) {
+		fatal(PHYS_INJECT);
+	}
+	(void)!write(fd, text, strlen(text));
 	close(fd);
-	return ret == size ? 0 : -1;
+	return !!(phys_flags(phys) & PHYS_HWPOISON);
 }
 
 /*
@@ -112,12 +118,17 @@ static inline int replace_page(int fd, uint64_t offset, void *p)
 }
 
 /*
- * A page of a new file that was merely preallocated, and is poisoned; @phys is
- * where. It takes the page that was freed last; try until it does.
+ * A new file whose first page was merely preallocated, and is poisoned; @phys is
+ * where. It takes the page that was freed last; try until it does. -1, with @what
+ * skipped, if the kernel cannot inject such errors.
  */
 static inline int blank_poisoned_file(struct vm *vm, uint64_t size,
-				      uint64_t *phys)
+				      uint64_t *phys, const char *what)
 {
+	if (access(PHYS_INJECT, W_OK)) {
+		skip(what, "no hwpoison-inject in debugfs");
+		return -1;
+	}
 	for (int i = 0; i < 50; i++) {
 		int fd = gmem_create(vm, size,
 				     GM_FLAG_MMAP | GM_FLAG_INIT_SHARED);
@@ -129,12 +140,14 @@ static inline int blank_poisoned_file(struct vm *vm, uint64_t size,
 		fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, PAGE);
 		munmap(p, size);
 		if (phys_is_blank(*phys)) {
-			phys_error(*phys);
+			if (!phys_error(*phys)) {
+				fatal("no memory error was injected");
+			}
 			return fd;
 		}
 		close(fd);
 	}
-	return -1;
+	fatal("no page was allocated again");
 }
 
 /* Has nobody filled it? */

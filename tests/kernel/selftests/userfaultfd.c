@@ -209,23 +209,18 @@ static void test_hwpoison(void)
 /* What a memory error hit must not be written to, lest that raise another. */
 static void test_hwpoison_blank(void)
 {
-	int fd, uffd = uffd_open(0);
+	const char *what = "CONTINUE of a poisoned, preallocated page";
 	uint64_t phys;
+	int fd = blank_poisoned_file(&vm, SIZE, &phys, what), uffd;
 	uint8_t *p;
 
-	if (access(PHYS_INJECT, W_OK)) {
-		skip("CONTINUE of a poisoned, preallocated page",
-		     "no hwpoison-inject in debugfs");
+	if (fd < 0) {
 		return;
 	}
-	fd = blank_poisoned_file(&vm, SIZE, &phys);
-	if (fd < 0) {
-		fatal("no page was allocated again");
-	}
+	uffd = uffd_open(0);
 	p = gmem_map(fd, SIZE);
 	uffd_register(uffd, p, SIZE, UFFDIO_REGISTER_MODE_MINOR, NULL);
-	ok_errno(uffd_continue(uffd, p, PAGE), EIO,
-		 "CONTINUE of a poisoned, preallocated page");
+	ok_errno(uffd_continue(uffd, p, PAGE), EIO, what);
 	uffd_unregister(uffd, p, SIZE);
 	ok(read_faults(p), "which raises SIGBUS");
 	ok(is_still_blank(phys), "nobody has cleared it");
