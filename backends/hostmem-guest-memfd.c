@@ -15,6 +15,8 @@
 #include "gmem/caps.h"
 #include "gmem/gmem.h"
 #include "gmem/hostmem.h"
+#include "gmem/hostmem-convert.h"
+#include "gmem/state.h"
 #include "gmem/uapi.h"
 
 static const char *const types_that_can[] = {
@@ -159,7 +161,9 @@ static void name_backend(HostMemoryBackend *backend, Error **errp)
 bool gmem_hostmem_can_flush(HostMemoryBackend *backend, const char *device,
                             Error **errp)
 {
-    if (!gmem_from_region(&backend->mr)) {
+    GuestMemfd *gmem = gmem_from_region(&backend->mr);
+
+    if (!gmem || gmem->apart) {
         return true;
     }
     error_setg(errp, "memory backend '%s': %s flushes its memory to storage, "
@@ -185,12 +189,14 @@ bool gmem_hostmem_alloc(HostMemoryBackend *backend, Error **errp)
     ERRP_GUARD();
     bool ours = backend->gmem.wanted;
 
-    if (!(ours ? check_ours : check_other)(backend, errp)) {
+    if (!gmem_hostmem_can_convert(backend, errp) ||
+        !(ours ? check_ours : check_other)(backend, errp)) {
         name_backend(backend, errp);
         return false;
     }
     if (!ours) {
-        return MEMORY_BACKEND_GET_CLASS(backend)->alloc(backend, errp);
+        return MEMORY_BACKEND_GET_CLASS(backend)->alloc(backend, errp) &&
+               gmem_hostmem_accompany(backend, errp);
     }
     backend->share = true;
     backend->merge = false;
@@ -236,10 +242,20 @@ static bool prealloc(HostMemoryBackend *backend, uint64_t start,
     ERRP_GUARD();
     GuestMemfd *gmem = gmem_from_region(&backend->mr);
     char *ptr = memory_region_get_ram_ptr(&backend->mr);
+    uint64_t allocated = 0;
     bool ok = true;
 
+    if (gmem && gmem->apart) {
+        if (gmem_state_private_bytes(gmem->state)) {
+            error_setg(errp, "prealloc=on: some of its pages are private");
+            error_prepend(errp, "memory backend '%s': ", gmem->id);
+            return false;
+        }
+        gmem = NULL;
+    }
     if (gmem) {
-        ok = check_available(size - gmem_touched(gmem, start, size), errp);
+        gmem_allocated(gmem, start, size, &allocated);
+        ok = check_available(size - allocated, errp);
     }
     if (ok && gmem && gmem->slots != GUEST_MEMFD_SLOTS_MAPPED) {
         ok = gmem_prealloc(gmem, start, size, errp);
@@ -305,6 +321,9 @@ static void set_slots(Object *obj, int value, Error **errp)
         refuse_slots(value, errp);
         return;
     }
+    if (!gmem_hostmem_allows_slots(backend, value, errp)) {
+        return;
+    }
     if (host_memory_backend_mr_inited(backend) && backend->gmem.wanted &&
         !gmem_set_slots(gmem_from_region(&backend->mr), value, errp)) {
         return;
@@ -354,6 +373,14 @@ static const TypeInfo guest_memfd_backend_info = {
     .class_init = guest_memfd_backend_class_init,
 };
 
+/* There is one machine, and one command line. */
+static bool machine_said_off;
+
+bool gmem_machine_said_off(void)
+{
+    return machine_said_off;
+}
+
 static bool machine_get_wanted(Object *obj, Error **errp)
 {
     return MACHINE(obj)->gmem.wanted;
@@ -362,6 +389,7 @@ static bool machine_get_wanted(Object *obj, Error **errp)
 static void machine_set_wanted(Object *obj, bool value, Error **errp)
 {
     MACHINE(obj)->gmem.wanted = value;
+    machine_said_off = !value;
 }
 
 static int machine_get_slots(Object *obj, Error **errp)

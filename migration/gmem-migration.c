@@ -12,6 +12,7 @@
 #include "gmem/caps.h"
 #include "gmem/gmem.h"
 #include "gmem/migration.h"
+#include "gmem/state.h"
 
 static GuestMemfd *first_gmem(void)
 {
@@ -49,6 +50,16 @@ bool gmem_migration_check_caps(const bool *caps, Error **errp)
                        wp->found_by);
             return false;
         }
+    }
+    return true;
+}
+
+bool gmem_migration_can_watch(const char *command, Error **errp)
+{
+    if (gmem_conversions()->enabled) {
+        error_setg(errp, "%s: memory of this VM can turn private, and writes "
+                   "to it are not watched then", command);
+        return false;
     }
     return true;
 }

@@ -15,6 +15,7 @@
 #include "gmem/caps.h"
 #include "gmem/gmem.h"
 #include "gmem/slots-view.h"
+#include "gmem/state.h"
 #include "gmem/uapi.h"
 
 static GuestMemfdCreateFlagList *flags_list(uint64_t flags)
@@ -57,6 +58,24 @@ static uint64_t covered_bytes(GuestMemfdSlotInfoList *slots, bool only_bound)
     return bytes;
 }
 
+static void add_pages(GuestMemfdBlock *info, const GuestMemfd *gmem)
+{
+    info->backing = gmem->apart ? GUEST_MEMFD_BACKING_PRIVATE :
+                    gmem->state ? GUEST_MEMFD_BACKING_IN_PLACE :
+                    GUEST_MEMFD_BACKING_SHARED;
+    if (gmem->state) {
+        info->private_bytes = gmem_state_private_bytes(gmem->state);
+        info->to_private = QAPI_CLONE(GuestMemfdConversions,
+                                      &gmem->to_private);
+        info->to_shared = QAPI_CLONE(GuestMemfdConversions, &gmem->to_shared);
+    }
+    info->shared_bytes = info->size - info->private_bytes;
+    info->has_allocated_bytes = gmem_allocated(gmem, 0, info->size,
+                                               &info->allocated_bytes);
+    info->has_ordinary_bytes = gmem_allocated_apart(gmem,
+                                                    &info->ordinary_bytes);
+}
+
 static GuestMemfdBlock *block_info(GuestMemfd *gmem)
 {
     GuestMemfdBlock *info = g_new0(GuestMemfdBlock, 1);
@@ -70,7 +89,7 @@ static GuestMemfdBlock *block_info(GuestMemfd *gmem)
     info->bound_bytes = covered_bytes(info->slots, true);
     info->mapped_bytes = covered_bytes(info->slots, false) -
                          info->bound_bytes;
-    info->shared_bytes = info->size;
+    add_pages(info, gmem);
     info->counters = QAPI_CLONE(GuestMemfdCounters, &gmem->counters);
     return info;
 }
@@ -91,23 +110,10 @@ GuestMemfdInfo *qmp_query_guest_memfd(Error **errp)
     return info;
 }
 
-static void print_block(GString *buf, const GuestMemfdBlock *block)
+static void print_slots(GString *buf, const GuestMemfdBlock *block)
 {
     const GuestMemfdCounters *n = block->counters;
 
-    g_string_append_printf(buf, "%s (memdev %s): %" PRIu64 " MiB, slots=%s\n",
-                           block->id, block->memdev, block->size >> 20,
-                           GuestMemfdSlots_str(block->slots_policy));
-    g_string_append(buf, "  flags:");
-    for (GuestMemfdCreateFlagList *f = block->flags; f; f = f->next) {
-        g_string_append_printf(buf, " %s", GuestMemfdCreateFlag_str(f->value));
-    }
-    g_string_append_printf(buf, "\n  bound %" PRIu64 " KiB, mapped %" PRIu64
-                           " KiB, shared %" PRIu64 " KiB, private %" PRIu64
-                           " KiB\n", block->bound_bytes >> 10,
-                           block->mapped_bytes >> 10,
-                           block->shared_bytes >> 10,
-                           block->private_bytes >> 10);
     g_string_append(buf, "  as  guest address       size (KiB)  offset"
                          "              kind\n");
     for (GuestMemfdSlotInfoList *s = block->slots; s; s = s->next) {
@@ -126,6 +132,55 @@ static void print_block(GString *buf, const GuestMemfdBlock *block)
                            " pauses, longest %" PRIu64 " us\n",
                            n->binds, n->unbinds, n->maps, n->unmaps,
                            n->refused, n->pauses, n->longest_pause / 1000);
+}
+
+static void print_conversions(GString *buf, const char *where,
+                              const GuestMemfdConversions *n)
+{
+    if (n) {
+        g_string_append_printf(buf, "  to %s: %" PRIu64 " calls, %" PRIu64
+                               " pages, %" PRIu64 " retries, %" PRIu64
+                               " failures; longest %" PRIu64 " us, total %"
+                               PRIu64 " us\n", where, n->calls, n->pages,
+                               n->retries, n->failures, n->longest / 1000,
+                               n->total / 1000);
+    }
+}
+
+static void print_bytes(GString *buf, const GuestMemfdBlock *block)
+{
+    g_string_append_printf(buf, "  bound %" PRIu64 " KiB, mapped %" PRIu64
+                           " KiB, shared %" PRIu64 " KiB, private %" PRIu64
+                           " KiB", block->bound_bytes >> 10,
+                           block->mapped_bytes >> 10,
+                           block->shared_bytes >> 10,
+                           block->private_bytes >> 10);
+    if (block->has_allocated_bytes) {
+        g_string_append_printf(buf, ", allocated %" PRIu64 " KiB",
+                               block->allocated_bytes >> 10);
+    }
+    if (block->has_ordinary_bytes) {
+        g_string_append_printf(buf, ", ordinary %" PRIu64 " KiB",
+                               block->ordinary_bytes >> 10);
+    }
+    g_string_append_c(buf, '\n');
+}
+
+static void print_block(GString *buf, const GuestMemfdBlock *block)
+{
+    g_string_append_printf(buf, "%s (memdev %s): %" PRIu64 " MiB, slots=%s\n",
+                           block->id, block->memdev, block->size >> 20,
+                           GuestMemfdSlots_str(block->slots_policy));
+    g_string_append_printf(buf, "  backing: %s, flags:",
+                           GuestMemfdBacking_str(block->backing));
+    for (GuestMemfdCreateFlagList *f = block->flags; f; f = f->next) {
+        g_string_append_printf(buf, " %s", GuestMemfdCreateFlag_str(f->value));
+    }
+    g_string_append_c(buf, '\n');
+    print_bytes(buf, block);
+    print_slots(buf, block);
+    print_conversions(buf, "private", block->to_private);
+    print_conversions(buf, "shared", block->to_shared);
 }
 
 HumanReadableText *qmp_x_query_guest_memfd(Error **errp)

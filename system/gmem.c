@@ -12,10 +12,12 @@
 #include "system/ramblock.h"
 #include "gmem/caps.h"
 #include "gmem/gmem.h"
+#include "gmem/state.h"
 #include "gmem/uapi.h"
+#include "gmem-listeners.h"
 #include "trace/trace-gmem_system.h"
 
-/* Pages are allocated, or counted, by so many bytes at a time. */
+/* Little is done again when a signal interrupts a step. */
 #define STEP (256 * MiB)
 
 static unsigned gmem_count;
@@ -54,6 +56,50 @@ bool gmem_set_slots(GuestMemfd *gmem, GuestMemfdSlots slots, Error **errp)
     return true;
 }
 
+void gmem_tell_place_new(GuestMemfd *gmem, const GmemPlace *place)
+{
+    GmemListener *listener;
+
+    QTAILQ_FOREACH(listener, &listeners, next) {
+        if (listener->place_new) {
+            listener->place_new(gmem, place);
+        }
+    }
+}
+
+void gmem_tell_place_gone(GuestMemfd *gmem, const GmemPlace *place)
+{
+    GmemListener *listener;
+
+    QTAILQ_FOREACH(listener, &listeners, next) {
+        if (listener->place_gone) {
+            listener->place_gone(gmem, place);
+        }
+    }
+}
+
+void gmem_tell_unmapped(GuestMemfd *gmem)
+{
+    GmemListener *listener;
+
+    QTAILQ_FOREACH(listener, &listeners, next) {
+        if (listener->unmapped) {
+            listener->unmapped(gmem);
+        }
+    }
+}
+
+void gmem_lose(GuestMemfd *gmem, const char *what, int ret)
+{
+    GmemListener *listener;
+
+    QTAILQ_FOREACH(listener, &listeners, next) {
+        if (listener->lost) {
+            listener->lost(gmem, what, ret);
+        }
+    }
+}
+
 /* Not RAMBlock.cpr_blocker: that one goes when the block's device does. */
 static bool block_cpr(GuestMemfd *gmem, Error **errp)
 {
@@ -63,6 +109,24 @@ static bool block_cpr(GuestMemfd *gmem, Error **errp)
     return migrate_add_blocker_modes(&gmem->cpr_blocker,
                                      BIT(MIG_MODE_CPR_TRANSFER) |
                                      BIT(MIG_MODE_CPR_EXEC), errp) == 0;
+}
+
+static GuestMemfd *gmem_new(MemoryRegion *mr, const char *id, int fd,
+                            uint64_t flags)
+{
+    GuestMemfd *gmem = g_new0(GuestMemfd, 1);
+
+    gmem->id = g_strdup(id);
+    gmem->block = mr->ram_block;
+    gmem->fd = fd;
+    gmem->flags = flags;
+    gmem->block->gmem = gmem;
+    gmem_count++;
+    if (gmem_conversions()->enabled) {
+        gmem->state = gmem_state_new(mr);
+    }
+    trace_gmem_ram_create(id, mr->ram_block->max_length, flags, fd);
+    return gmem;
 }
 
 bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
@@ -85,38 +149,25 @@ bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
         return false;
     }
 
-    gmem = g_new0(GuestMemfd, 1);
-    gmem->id = g_strdup(id);
-    gmem->block = mr->ram_block;
-    gmem->fd = fd;
-    gmem->flags = flags;
+    gmem = gmem_new(mr, id, fd, flags);
     gmem->slots = slots;
-    gmem->block->gmem = gmem;
-    gmem_count++;
-    trace_gmem_ram_create(id, size, flags, fd);
 
     /* from here on the block owns all of it, and the caller the block */
     return block_cpr(gmem, errp);
 }
 
-uint64_t gmem_touched(const GuestMemfd *gmem, uint64_t start, uint64_t size)
+bool gmem_ram_accompany(MemoryRegion *mr, const char *id, uint64_t flags,
+                        Error **errp)
 {
-    uint64_t page_size = qemu_real_host_page_size();
-    g_autofree unsigned char *present = g_malloc(STEP / page_size);
-    uint64_t bytes = 0;
+    ERRP_GUARD();
+    int fd = gmem_caps_create(mr->ram_block->max_length, flags, errp);
 
-    for (uint64_t done = 0; done < size; done += STEP) {
-        uint64_t step = MIN(STEP, size - done);
-
-        /* a shared mapping tells of the file, not of our page table */
-        if (mincore(gmem->block->host + start + done, step, present)) {
-            return 0;
-        }
-        for (uint64_t i = 0; i < step / page_size; i++) {
-            bytes += (present[i] & 1) * page_size;
-        }
+    if (fd < 0) {
+        error_prepend(errp, "memory backend '%s': ", id);
+        return false;
     }
-    return bytes;
+    gmem_new(mr, id, fd, flags)->apart = true;
+    return true;
 }
 
 bool gmem_prealloc(GuestMemfd *gmem, uint64_t start, uint64_t size,
@@ -141,6 +192,19 @@ bool gmem_prealloc(GuestMemfd *gmem, uint64_t start, uint64_t size,
     return true;
 }
 
+bool gmem_for_each(bool (*fn)(GuestMemfd *gmem, void *opaque), void *opaque)
+{
+    RAMBlock *block;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH(block) {
+        if (block->gmem && !fn(block->gmem, opaque)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 GuestMemfd *gmem_from_region(const MemoryRegion *mr)
 {
     return mr->ram_block ? mr->ram_block->gmem : NULL;
@@ -158,6 +222,13 @@ void gmem_free(GuestMemfd *gmem)
     }
     trace_gmem_free(gmem->id, gmem->fd);
     migrate_del_blocker(&gmem->cpr_blocker);
+    if (gmem->apart) {
+        close(gmem->fd);
+    }
+    gmem_state_free(gmem->state);
+    if (gmem->places) {
+        g_array_free(gmem->places, true);
+    }
     gmem_count--;
     g_free(gmem->id);
     g_free(gmem);

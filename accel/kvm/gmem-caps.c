@@ -5,6 +5,7 @@
  */
 
 #include "qemu/osdep.h"
+#include <sys/ioctl.h>
 #include "qapi/error.h"
 #include "qapi/clone-visitor.h"
 #include "qapi/qapi-visit-gmem.h"
@@ -82,6 +83,24 @@ int gmem_caps_create(uint64_t size, uint64_t flags, Error **errp)
     }
     qemu_set_cloexec(fd);
     return fd;
+}
+
+GmemAttributes gmem_caps_attributes(void)
+{
+    struct kvm_memory_attributes2 nothing = { .size = 0 };
+    int fd, err;
+
+    if (kvm_vm_check_extension(kvm_state, KVM_CAP_MEMORY_ATTRIBUTES) &
+        KVM_MEMORY_ATTRIBUTE_PRIVATE) {
+        return GMEM_ATTRIBUTES_OF_VM;
+    }
+    fd = gmem_caps_create(qemu_real_host_page_size(), FLAGS_NEEDED, NULL);
+    if (fd < 0) {
+        return GMEM_ATTRIBUTES_NONE;
+    }
+    err = ioctl(fd, KVM_SET_MEMORY_ATTRIBUTES2, &nothing) ? errno : 0;
+    close(fd);
+    return err == EINVAL ? GMEM_ATTRIBUTES_OF_FILE : GMEM_ATTRIBUTES_NONE;
 }
 
 static void set_info(GuestMemfdInterfaceInfo *info, bool known, bool available,

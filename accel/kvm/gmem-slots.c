@@ -16,6 +16,7 @@
 #include "system/cpus.h"
 #include "system/ramblock.h"
 #include "system/runstate.h"
+#include "gmem/places.h"
 #include "gmem/slot-policy.h"
 #include "gmem/slots.h"
 #include "gmem/slots-view.h"
@@ -32,6 +33,16 @@ static struct {
     unsigned changed;           /* slots */
 } hold;
 
+/*
+ * The flags beside KVM_MEM_GUEST_MEMFD.  Only bound slots have private pages,
+ * so there is no dirty log: what needs one is refused in such a VM.
+ */
+static uint32_t slot_other_flags(const KVMSlot *slot)
+{
+    return slot->gmem->state ? slot->flags & ~KVM_MEM_LOG_DIRTY_PAGES
+                             : slot->flags;
+}
+
 GuestMemfdWhyMapped gmem_slot_why_mapped(KVMMemoryListener *kml,
                                          const KVMSlot *slot)
 {
@@ -40,7 +51,7 @@ GuestMemfdWhyMapped gmem_slot_why_mapped(KVMMemoryListener *kml,
     const GmemView *view = NULL;
     GmemSlotState state = {
         .policy = gmem->slots,
-        .flags = slot->flags,
+        .flags = slot_other_flags(slot),
         .tracked = gmem->block->flags & RAM_UF_WRITEPROTECT,
         .refused = gmem->bind_refused,
     };
@@ -55,7 +66,7 @@ GuestMemfdWhyMapped gmem_slot_why_mapped(KVMMemoryListener *kml,
 
 static uint32_t slot_wanted_flags(KVMMemoryListener *kml, const KVMSlot *slot)
 {
-    return slot->flags |
+    return slot_other_flags(slot) |
            (gmem_slot_why_mapped(kml, slot) == GMEM_NOT_MAPPED
             ? KVM_MEM_GUEST_MEMFD : 0);
 }
@@ -142,13 +153,36 @@ static void slot_kept(KVMSlot *slot, int ret, const char *consequence)
     slots_failed(err);
 }
 
-/* Create @slot as @flags say; slots=auto falls back from bound to mapped. */
+/* Create @slot as @flags say. */
+static int slot_create_exactly(KVMMemoryListener *kml, KVMSlot *slot,
+                               uint32_t flags)
+{
+    GmemPlace place = {
+        .gpa = slot->start_addr,
+        .offset = gmem_slot_offset(slot),
+        .size = slot->memory_size,
+        .bound = flags & KVM_MEM_GUEST_MEMFD,
+    };
+    int ret;
+
+    if (!slot->gmem->state) {
+        return slot_ioctl(kml, slot, flags, slot->memory_size);
+    }
+    gmem_place_add(slot->gmem, &place);
+    ret = slot_ioctl(kml, slot, flags, slot->memory_size);
+    if (ret < 0) {
+        gmem_place_del(slot->gmem, place.gpa);
+    }
+    return ret;
+}
+
+/* The same; slots=auto falls back from bound to mapped where that will do. */
 static int slot_create(KVMMemoryListener *kml, KVMSlot *slot, uint32_t flags)
 {
     GuestMemfd *gmem = slot->gmem;
-    int ret = slot_ioctl(kml, slot, flags, slot->memory_size);
+    int ret = slot_create_exactly(kml, slot, flags);
 
-    if (ret < 0 && (flags & KVM_MEM_GUEST_MEMFD) &&
+    if (ret < 0 && (flags & KVM_MEM_GUEST_MEMFD) && !gmem->state &&
         gmem->slots == GUEST_MEMFD_SLOTS_AUTO) {
         warn_report("memory backend '%s': KVM refuses to bind 0x%" PRIx64
                     " bytes at 0x%" PRIx64 ": %s; its memslots are mapped",
@@ -180,6 +214,7 @@ static int slot_delete(KVMMemoryListener *kml, KVMSlot *slot)
     ret = slot_ioctl(kml, slot, flags, 0);
     if (ret == 0) {
         slot->old_flags = GMEM_SLOT_ABSENT;
+        gmem_place_del(slot->gmem, slot->start_addr);
         *(flags & KVM_MEM_GUEST_MEMFD ? &counters->unbinds
                                       : &counters->unmaps) += 1;
     }
@@ -410,6 +445,10 @@ void gmem_slots_committed(KVMMemoryListener *kml)
     int64_t pause_ns = get_clock() - hold.start_ns;
     RAMBlock *block;
 
+    if (!slots_failure) {
+        /* else what is nowhere may only not have come back */
+        gmem_places_settled();
+    }
     if (!hold.changed) {
         return;
     }
@@ -426,6 +465,16 @@ void gmem_slots_committed(KVMMemoryListener *kml)
     }
     trace_gmem_slots_committed(kml->as_id, hold.changed, pause_ns);
     hold.changed = 0;
+}
+
+void gmem_slots_lost(GuestMemfd *gmem, const char *what, int ret)
+{
+    Error *err = NULL;
+
+    error_setg_errno(&err, -ret, "memory backend '%s': %s: this VM can never "
+                     "run again", gmem->id, what);
+    slot_stale = true;
+    slots_failed(err);
 }
 
 bool gmem_slots_hold_vcpu(void)

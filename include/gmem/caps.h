@@ -34,6 +34,16 @@ bool gmem_caps_check(Error **errp);
  */
 int gmem_caps_create(uint64_t size, uint64_t flags, Error **errp);
 
+/* Who knows, in the kernel, which pages of this VM are private */
+typedef enum GmemAttributes {
+    GMEM_ATTRIBUTES_NONE,       /* nobody: none are */
+    GMEM_ATTRIBUTES_OF_VM,      /* by guest-physical address */
+    GMEM_ATTRIBUTES_OF_FILE,    /* each guest_memfd of its own pages */
+} GmemAttributes;
+
+/* gmem_caps_attributes: tried out on this VM, which exists */
+GmemAttributes gmem_caps_attributes(void);
+
 /*
  * gmem_caps_query: every interface of #GuestMemfdInterface, in its order
  *

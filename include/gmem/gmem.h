@@ -3,11 +3,14 @@
  *
  * Layer 1 (docs/architecture.md): the object everything else asks.
  * RAMBlock.gmem points to it; NULL for any other RAM.  (RAMBlock.guest_memfd
- * is upstream's, for private pages that accompany a block's ordinary memory;
- * never the same thing.)
+ * is upstream's, which KVM finds private from the start; it stays -1.)
  *
- * The file belongs to one VM and lives as long as its block, which owns the
- * file descriptor (RAMBlock.fd) and the one MAP_SHARED mapping of it.
+ * It has one of two shapes.  Either the file is the RAM: the block owns the
+ * file descriptor (RAMBlock.fd) and the one MAP_SHARED mapping of it.  Or the
+ * block is ordinary memory, which has the shared pages, and the file is apart
+ * and has the private ones: there are two backings.
+ *
+ * The file belongs to one VM and lives as long as its block.
  *
  * Locks: members are written with the BQL held.
  *
@@ -23,16 +26,31 @@
 typedef struct GuestMemfd {
     char *id;                   /* of the memory backend, for messages */
     RAMBlock *block;
-    int fd;                     /* the block's, not closed by us */
+    int fd;
+    bool apart;                 /* the fd is ours, not the block's */
     uint64_t flags;             /* GUEST_MEMFD_FLAG_* at creation */
     GuestMemfdSlots slots;      /* the backend's property */
     GuestMemfdCounters counters;
     Error *cpr_blocker;
 
+    /* of the pages; NULL if none can be private (gmem/state.h) */
+    struct GmemState *state;
+    GArray *places;             /* gmem/places.h */
+    GuestMemfdConversions to_private;
+    GuestMemfdConversions to_shared;
+
     /* of accel/kvm/gmem-slots.c */
     bool bind_refused;          /* slots=auto: the kernel said no once */
     bool paused;                /* vCPUs are held to change its slots */
 } GuestMemfd;
+
+/* Where KVM shows a part of it to the guest (gmem/places.h) */
+typedef struct GmemPlace {
+    uint64_t gpa;
+    uint64_t offset;            /* in the file */
+    uint64_t size;
+    bool bound;                 /* the guest has private pages here */
+} GmemPlace;
 
 /*
  * What a module wants to know of every guest_memfd.  Modules do not call each
@@ -48,11 +66,31 @@ typedef struct GmemListener {
      * then told again, with the old value, and cannot refuse it.
      */
     bool (*slots_changed)(GuestMemfd *gmem, Error **errp);
+
+    /*
+     * place_new: KVM is about to have @place
+     * place_gone: it has it no more
+     * unmapped: after a change of the memory map, @gmem has no place left
+     *
+     * Only for a guest_memfd with a state.
+     */
+    void (*place_new)(GuestMemfd *gmem, const GmemPlace *place);
+    void (*place_gone)(GuestMemfd *gmem, const GmemPlace *place);
+    void (*unmapped)(GuestMemfd *gmem);
+
+    /*
+     * lost: pages of @gmem are not on the side where they should be, and
+     * cannot be put there, so the guest must not run any more; @ret is why
+     */
+    void (*lost)(GuestMemfd *gmem, const char *what, int ret);
     QTAILQ_ENTRY(GmemListener) next;
 } GmemListener;
 
 /* For as long as the process lives. */
 void gmem_listener_register(GmemListener *listener);
+
+/* gmem_lose: tell of it */
+void gmem_lose(GuestMemfd *gmem, const char *what, int ret);
 
 /*
  * gmem_ram_create: make @mr RAM of @size bytes in a new guest_memfd
@@ -75,6 +113,17 @@ bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
                      GuestMemfdSlots slots, Error **errp);
 
 /*
+ * gmem_ram_accompany: give @mr, which is ordinary RAM, a guest_memfd apart
+ *
+ * @id: of the memory backend, for messages
+ * @flags: GUEST_MEMFD_FLAG_*, without MMAP
+ *
+ * Returns: false with @errp set, and @mr as it was.
+ */
+bool gmem_ram_accompany(MemoryRegion *mr, const char *id, uint64_t flags,
+                        Error **errp);
+
+/*
  * gmem_set_slots: change how KVM reaches the pages of @gmem
  *
  * Takes effect before it returns.  BQL held.
@@ -85,14 +134,21 @@ bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
 bool gmem_set_slots(GuestMemfd *gmem, GuestMemfdSlots slots, Error **errp);
 
 /*
- * gmem_touched: how much of a range somebody has accessed, in bytes
+ * gmem_allocated: how much of a range of the file has pages, in bytes
  *
- * Less than what the file has there: mincore(2) does not count a page that was
- * only allocated, as gmem_prealloc() does it.
+ * Without cachestat(2), Linux 6.5, less where nobody has accessed what
+ * gmem_prealloc() allocated: mincore(2) does not count that.
  *
- * Returns: 0 where the kernel cannot tell.
+ * Returns: false where the kernel cannot tell.
  */
-uint64_t gmem_touched(const GuestMemfd *gmem, uint64_t start, uint64_t size);
+bool gmem_allocated(const GuestMemfd *gmem, uint64_t start, uint64_t size,
+                    uint64_t *bytes);
+
+/*
+ * gmem_allocated_apart: how much of all of the ordinary memory that the file
+ * accompanies
+ */
+bool gmem_allocated_apart(const GuestMemfd *gmem, uint64_t *bytes);
 
 /*
  * gmem_prealloc: allocate all pages of a range through the file
@@ -105,6 +161,13 @@ uint64_t gmem_touched(const GuestMemfd *gmem, uint64_t start, uint64_t size);
  */
 bool gmem_prealloc(GuestMemfd *gmem, uint64_t start, uint64_t size,
                    Error **errp);
+
+/*
+ * gmem_for_each: every guest_memfd
+ *
+ * Any of the following ends at the first call that returns false.  BQL held.
+ */
+bool gmem_for_each(bool (*fn)(GuestMemfd *gmem, void *opaque), void *opaque);
 
 /* The GuestMemfd of @mr, or NULL. */
 GuestMemfd *gmem_from_region(const MemoryRegion *mr);

@@ -25,4 +25,12 @@
  */
 bool gmem_migration_check_caps(const bool *caps, Error **errp);
 
+/*
+ * gmem_migration_can_watch: can the guest's writes be watched by @command?
+ *
+ * Returns: false with @errp naming it where pages can turn private: QEMU does
+ * not look into them, and the memslots that have them log no writes.
+ */
+bool gmem_migration_can_watch(const char *command, Error **errp);
+
 #endif /* GMEM_MIGRATION_H */

@@ -83,6 +83,9 @@ void gmem_slots_reconcile(KVMMemoryListener *kml);
  */
 void gmem_slots_committed(KVMMemoryListener *kml);
 
+/* gmem_slots_lost: GmemListener.lost(); the VM stops and stays so */
+void gmem_slots_lost(GuestMemfd *gmem, const char *what, int ret);
+
 /*
  * gmem_slots_hold_vcpu: must the vCPU of this thread not enter KVM?
  *

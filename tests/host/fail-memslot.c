@@ -1,5 +1,5 @@
 /*
- * Lets KVM_SET_USER_MEMORY_REGION2 fail, vCPUs leave KVM late, or hides what an
+ * Lets memslots and conversions fail, vCPUs leave KVM late, or hides what an
  * older kernel lacks: for LD_PRELOAD
  *
  * While the file named by GMEM_FAIL exists, creations of memslots over a
@@ -8,9 +8,17 @@
  *   KIND FIRST COUNT     KIND: bound, mapped, or any
  *
  * fails COUNT creations of that kind with ENOMEM, after letting FIRST pass.
- * KIND "gone" fails deletions, "late" lets a KVM_RUN that a signal ends return
- * FIRST milliseconds later.  With GMEM_HIDE in the environment a
- * guest_memfd can have no flags.  All else goes to the real ioctl().
+ * Other kinds:
+ *
+ *   gone        deletions fail
+ *   late        a KVM_RUN that a signal ends returns FIRST milliseconds later
+ *   attributes  pages do not change side: ENOMEM
+ *   held        pages do not become private in their file: EAGAIN, the first
+ *   untold      KVM does not hear of addresses where pages become shared
+ *   punch       holes in files are not made: EIO
+ *
+ * With GMEM_HIDE in the environment a guest_memfd can have no flags.  All else
+ * goes to the real functions.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,9 +32,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <linux/falloc.h>
 #include <linux/kvm.h>
 
 int ioctl(int fd, unsigned long request, ...);
+int fallocate(int fd, int mode, off_t start, off_t size);
+int fallocate64(int fd, int mode, off_t start, off_t size);
 
 /* What the file said when it was last read, and what passed since then. */
 static char armed[64], kind[16];
@@ -59,6 +70,62 @@ static const char *kind_of(const struct kvm_userspace_memory_region2 *region)
            : region->flags & KVM_MEM_GUEST_MEMFD ? "bound" : "mapped";
 }
 
+/* Whether it is the turn of a call of this kind */
+static bool its_turn(const char *called)
+{
+    unsigned nth;
+
+    if (!read_orders() || strcmp(kind, called)) {
+        return false;
+    }
+    nth = seen++;
+    return nth >= first && nth - first < count;
+}
+
+/* KVM_SET_MEMORY_ATTRIBUTES and its namesake of files differ in their size. */
+static bool sets_attributes(unsigned long request)
+{
+    return _IOC_TYPE(request) == KVMIO && _IOC_NR(request) == 0xd2;
+}
+
+/* What the caller gets to hear; 1: what the kernel says */
+static int change_attributes(unsigned long request,
+                             struct kvm_memory_attributes *attributes)
+{
+    uint64_t *error_offset = (uint64_t *)(attributes + 1);
+    bool of_file = _IOC_SIZE(request) > sizeof(*attributes);
+
+    if (attributes->size && its_turn("attributes")) {
+        errno = ENOMEM;
+        return -1;
+    }
+    if (of_file && attributes->attributes && its_turn("held")) {
+        *error_offset = attributes->address;
+        errno = EAGAIN;
+        return -1;
+    }
+    return !attributes->attributes && its_turn("untold") ? 0 : 1;
+}
+
+int fallocate(int fd, int mode, off_t start, off_t size)
+{
+    static int (*real)(int, int, off_t, off_t);
+
+    if (mode & FALLOC_FL_PUNCH_HOLE && its_turn("punch")) {
+        errno = EIO;
+        return -1;
+    }
+    if (!real) {
+        real = dlsym(RTLD_NEXT, "fallocate");
+    }
+    return real(fd, mode, start, size);
+}
+
+int fallocate64(int fd, int mode, off_t start, off_t size)
+{
+    return fallocate(fd, mode, start, size);
+}
+
 static bool must_fail(const struct kvm_userspace_memory_region2 *region)
 {
     unsigned nth;
@@ -86,6 +153,12 @@ int ioctl(int fd, unsigned long request, ...)
     if (request == KVM_SET_USER_MEMORY_REGION2 && must_fail(arg)) {
         errno = ENOMEM;
         return -1;
+    }
+    if (sets_attributes(request)) {
+        ret = change_attributes(request, arg);
+        if (ret != 1) {
+            return ret;
+        }
     }
     if (request == KVM_CHECK_EXTENSION &&
         (uintptr_t)arg == KVM_CAP_GUEST_MEMFD_FLAGS && getenv("GMEM_HIDE")) {

@@ -218,6 +218,34 @@ static void tcg_confidential_refused(void)
                     "leave out guest-memfd=on");
 }
 
+static void test_protected_help(void)
+{
+    const char *argv[] = {
+        g_getenv("QTEST_QEMU_BINARY"), "-object", "sw-protected-guest,help",
+        NULL,
+    };
+    g_autofree char *out = NULL;
+    int status;
+
+    g_assert_true(g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_DEFAULT,
+                               NULL, NULL, &out, NULL, &status, NULL));
+    g_assert_cmpint(status, ==, 0);
+    g_assert_nonnull(strstr(out, "in-place=<OnOffAuto>"));
+    g_assert_nonnull(strstr(out, "Whether private pages stay where they are"));
+}
+
+static void tcg_protected_refused(void)
+{
+    const char *const args[] = {
+        "-machine", "q35,confidential-guest-support=s0", "-accel", "tcg",
+        "-display", "none", "-object", "sw-protected-guest,id=s0", NULL,
+    };
+    g_autofree char *err = start_fails(args);
+
+    assert_one_line(err, "accelerator does not support confidential guest "
+                    "sw-protected-guest");
+}
+
 /* ---- with KVM ---- */
 
 static QDict *only_block(QTestState *qts, QDict **rsp)
@@ -532,6 +560,8 @@ int main(int argc, char **argv)
         qtest_add_func("gmem/tcg/machine", tcg_machine_refused);
         if (g_str_equal(qtest_get_arch(), "x86_64")) {
             qtest_add_func("gmem/tcg/confidential", tcg_confidential_refused);
+            qtest_add_func("gmem/tcg/protected", tcg_protected_refused);
+            qtest_add_func("gmem/protected-help", test_protected_help);
         }
     } else {
         qtest_add_func("gmem/kvm/memdev", kvm_memdev);
