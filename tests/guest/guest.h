@@ -30,6 +30,20 @@ void release_memory(void);
  */
 bool copy_by_dma(const char *device, unsigned long lowest);
 
+/*
+ * Turns @mib MiB of this process private or back, then fills and verifies them;
+ * always the same, which are allocated at the first call.  False: see errno.
+ */
+bool convert_memory(unsigned long mib, bool private);
+
+/* A thread does that there and back, until it is told to end: how often it did,
+ * or -1 if something went wrong */
+bool begin_churn(unsigned long mib);
+long end_churn(void);
+
+/* Has a page of a file read into the first of these; 0 or errno */
+int read_into_memory(const char *path);
+
 /* Does what comes on the second serial port, for ever. */
 void serve(void);
 

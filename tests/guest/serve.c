@@ -19,6 +19,10 @@
  *                                another, both at LOWEST or above
  *   victim                       a child reads a page of its own until a signal
  *                                kills it; where that page is, is told first
+ *   convert MIB private|shared   so much of its memory turns; fills, reads back
+ *   churn MIB                    a thread does that for ever, there and back ...
+ *   rest                         ... up to this; how often it did
+ *   aim PATH                     reads a page directly into what was converted
  *
  * sum and write answer with a number of bytes and their CRC-32.
  */
@@ -278,6 +282,42 @@ static bool do_victim(char **words)
     return true;
 }
 
+static bool do_convert(char **words)
+{
+    if (!convert_memory(strtoul(words[1], NULL, 0),
+                        !strcmp(words[2], "private"))) {
+        return false;
+    }
+    printf("gmem-guest: convert: done\n");
+    return true;
+}
+
+static bool do_churn(char **words)
+{
+    if (!begin_churn(strtoul(words[1], NULL, 0))) {
+        return false;
+    }
+    printf("gmem-guest: churn: begun\n");
+    return true;
+}
+
+static bool do_rest(char **words)
+{
+    long passes = end_churn();
+
+    if (passes < 0) {
+        return false;
+    }
+    printf("gmem-guest: rest: %ld\n", passes);
+    return true;
+}
+
+static bool do_aim(char **words)
+{
+    printf("gmem-guest: aim: %s\n", strerror(read_into_memory(words[1])));
+    return true;
+}
+
 static const struct {
     const char *name;
     int min_words;
@@ -295,6 +335,10 @@ static const struct {
     { "put", 3, do_put },
     { "dma", 3, do_dma },
     { "victim", 1, do_victim },
+    { "convert", 3, do_convert },
+    { "churn", 2, do_churn },
+    { "rest", 1, do_rest },
+    { "aim", 2, do_aim },
 };
 
 static bool run(char *line)

@@ -60,7 +60,8 @@ class Guest(QEMUMachine):
     incoming: it is to come by migration; see migration.py"""
 
     def __init__(self, *args, machine, mem='256M', cpus=1, then='idle',
-                 fill=90, accel='kvm', incoming=False, append='', qemu=QEMU):
+                 fill=90, accel='kvm', incoming=False, append='', qemu=QEMU,
+                 kernel=None):
         super().__init__(qemu, base_temp_dir='/tmp', qmp_timer=60)
         self.set_machine(machine)
         self._console_path = os.path.join(self.temp_dir, 'console')
@@ -73,7 +74,7 @@ class Guest(QEMUMachine):
             '-nodefaults', '-no-user-config', '-accel', accel,
             '-cpu', 'qemu64,-svm', '-m', mem, '-smp', str(cpus),
             '-serial', f'file:{self._console_path}',
-            '-kernel', os.environ['GMEM_KERNEL'],
+            '-kernel', kernel or os.environ['GMEM_KERNEL'],
             '-initrd', os.environ['GMEM_GUEST'],
             '-append', f'console=ttyS0 quiet panic=-1 '
                        f'gmem.then={then} gmem.fill={fill} {append}',

@@ -11,6 +11,8 @@ import subprocess
 
 import pytest
 from bare import FREE, Bare, Refused
+from devices import (NIC, TAP, assert_blocks_get_through,
+                     assert_packets_get_through)
 from dimms import DIMM, add_backend, add_dimm
 from guest import MIB, QEMU, wait_until
 from marks import long
@@ -391,6 +393,44 @@ def test_a_ring_stays_shared(protect_bare, shape, tmp_path):
     except Refused as why:
         assert 'does not answer' in str(why)
     guest.do(f'verify {data} 8K seed=6')
+
+
+@pytest.fixture
+def converting(protect):
+    """A Linux that converts its memory when it is told to"""
+    kernel = os.environ.get('GMEM_CONVERTING')
+    if not kernel:
+        pytest.skip('GMEM_CONVERTING names no kernel whose user space can '
+                    'convert: run this through tests/check')
+
+    def start(*args, **kwargs):
+        guest = protect(*args, then='serve', fill=25, kernel=kernel, cpus=2,
+                        **kwargs)
+        guest.wait_verified()
+        guest.wait_serving()
+        return guest
+    return start
+
+
+@each_shape
+@pytest.mark.parametrize('vhost', ['off', long('on')])
+def test_linux_converts_while_devices_move_data(converting, shape, disk,
+                                                vhost):
+    guest = converting('-drive', f'if=virtio,format=raw,file={disk}',
+                       '-netdev', f'{TAP}{vhost}', '-device', NIC)
+    guest.do('convert 32 private')
+    assert guest.block()['private-bytes'] == 32 * MIB
+    guest.do('churn 32')
+    assert_blocks_get_through(guest, '/dev/vda', disk)
+    assert_packets_get_through(guest, 4)
+    passes = int(guest.do('rest'))
+    assert passes >= 2
+    block = guest.block()
+    assert block['to-private']['failures'] == 0
+    assert block['to-shared']['pages'] >= passes // 2 * 32 * MIB // PAGE
+    guest.do('convert 32 shared')
+    assert_shape(guest.block(), shape)
+    guest.do('verify')
 
 
 @only_two

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Devices whose back ends reach guest memory themselves: other processes by
 the guest_memfd, the kernel by pages of QEMU's mapping of it."""
-import contextlib
 import os
 import re
-import socket
 import subprocess
-import threading
 
 import pytest
-from devices import (assert_data_gets_through, checksum,
+from devices import (NIC, TAP, assert_data_gets_through,
+                     assert_packets_get_through, checksum,
                      mappings_of_guest_memory)
 from guest import DISK, MIB
 from marks import long
@@ -62,37 +60,12 @@ def test_vhost_user_blk_serves_guest_memory_by_the_file(serving, disk,
     assert mappings_of_guest_memory(pid) >= 2
 
 
-@contextlib.contextmanager
-def echo_server(address):
-    """Sends back what comes, on the port it returns"""
-    server = socket.create_server((address, 0))
-
-    def serve():
-        with server.accept()[0] as connection:
-            while data := connection.recv(MIB):
-                connection.sendall(data)
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    yield server.getsockname()[1]
-    thread.join(timeout=60)
-    server.close()
-    assert not thread.is_alive()
-
-
 def test_vhost_net_moves_packets(serving):
     if not os.access('/dev/vhost-net', os.R_OK | os.W_OK):
         pytest.skip('this host has no /dev/vhost-net')
-    guest = serving('-netdev', 'tap,id=net,ifname=gmem0,vhost=on,'
-                    'script=no,downscript=no',
-                    '-device', 'virtio-net-pci,netdev=net,romfile=',
-                    machine=TWO_REGIONS)
-    for command in 'addr add 192.168.77.1/24 dev gmem0', 'link set gmem0 up':
-        subprocess.run(['ip', *command.split()], check=True)
-    with bound_throughout(guest), echo_server('192.168.77.1') as port:
-        guest.do('net eth0 192.168.77.2')
-        assert guest.do(f'echo 192.168.77.1 {port} 8') == str(8 * MIB)
-        guest.do('verify')
+    guest = serving('-netdev', f'{TAP}on', '-device', NIC, machine=TWO_REGIONS)
+    with bound_throughout(guest):
+        assert_packets_get_through(guest, 8)
     pid = guest.get_pid()
     threads = [open(f'/proc/{pid}/task/{task}/comm').read()
                for task in os.listdir(f'/proc/{pid}/task')]

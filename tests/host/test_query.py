@@ -21,10 +21,12 @@ def slot_line(slot):
 
 def block_lines(block):
     sizes = ', '.join(f'{what} {block[f"{what}-bytes"] >> 10} KiB'
-                      for what in ('bound', 'mapped', 'shared', 'private'))
+                      for what in ('bound', 'mapped', 'shared', 'private',
+                                   'allocated'))
     n = block['counters']
     return [f'{block["id"]} (memdev {block["memdev"]}): '
             f'{block["size"] >> 20} MiB, slots={block["slots-policy"]}',
+            f'backing: {block["backing"]}, '
             f'flags: {" ".join(block["flags"])}', sizes,
             'as guest address size (KiB) offset kind',
             *map(slot_line, block['slots']),
