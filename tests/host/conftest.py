@@ -7,6 +7,7 @@ import time
 
 import pytest
 from bare import Bare
+from conversions import APART, TWO, in_place_kernel
 from guest import DISK, MIB, TOP, Guest, missing
 from memslots import SHIM
 from migration import Traveller
@@ -58,6 +59,25 @@ def boot():
 def boot_bare(boot):
     """A guest without an operating system (bare.py)"""
     return functools.partial(boot, kind=Bare)
+
+
+@pytest.fixture
+def protect(boot, shape):
+    """boot() of a software-protected machine of this shape"""
+    def start(*args, machine='q35', in_place='auto', **kwargs):
+        wanted = 'off' if shape == APART else in_place
+        return boot('-object', f'sw-protected-guest,id=s0,in-place={wanted}',
+                    *args, machine=f'{machine},confidential-guest-support=s0',
+                    **kwargs)
+    with in_place_kernel(shape != TWO):
+        yield start
+
+
+@pytest.fixture
+def protect_bare(protect):
+    def start(*args, **kwargs):
+        return protect(*args, kind=Bare, **{'mem': '64M', **kwargs})
+    return start
 
 
 @pytest.fixture

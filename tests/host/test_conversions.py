@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Guests turn memory private and back: software-protected VMs, with two
 backings and in place."""
-import contextlib
 import errno
 import glob
 import os
@@ -10,7 +9,10 @@ import shutil
 import subprocess
 
 import pytest
-from bare import FREE, Bare, Refused
+from bare import FREE, Refused
+from conversions import (APART, EBUSY, EINVAL, IN_PLACE, PAGE, also_by_file,
+                         assert_shape, each_shape, in_place, in_place_kernel,
+                         only_gmem, only_two)
 from devices import (NIC, TAP, assert_blocks_get_through,
                      assert_packets_get_through)
 from dimms import DIMM, add_backend, add_dimm
@@ -19,61 +21,8 @@ from marks import long
 
 from qemu.qmp.legacy import QMPError
 
-PAGE = 4096
-PARAMETER = '/sys/module/kvm/parameters/gmem_in_place_conversion'
 OVMF = '/usr/share/OVMF/OVMF_%s_4M.fd'
 PROTECTED = ['-object', 'sw-protected-guest,id=s0']
-TWO, IN_PLACE, APART = 'two backings', 'in place', 'two backings, by file'
-only_gmem = pytest.mark.kernel('gmem', 'gmem-debug')
-two = pytest.param(TWO, marks=pytest.mark.kernel('stock', 'stock-debug'))
-in_place = pytest.param(IN_PLACE, marks=only_gmem)
-each_shape = pytest.mark.parametrize('shape', [
-    two, in_place, pytest.param(APART, marks=[only_gmem, pytest.mark.long])])
-also_by_file = pytest.mark.parametrize('shape', [
-    two, in_place, pytest.param(APART, marks=only_gmem)])
-only_two = pytest.mark.parametrize('shape', [two])
-EINVAL = -errno.EINVAL
-
-
-@contextlib.contextmanager
-def in_place_kernel(there):
-    """VMs that are created meanwhile can convert in place, or cannot"""
-    if not os.path.exists(PARAMETER):
-        assert not there
-        yield
-        return
-    with open(PARAMETER, 'w') as parameter:
-        parameter.write('Y' if there else 'N')
-    yield
-    with open(PARAMETER, 'w') as parameter:
-        parameter.write('N')
-
-
-@pytest.fixture
-def protect(boot, shape):
-    """boot() of a software-protected machine of this shape"""
-    def start(*args, machine='q35', in_place='auto', **kwargs):
-        wanted = 'off' if shape == APART else in_place
-        return boot('-object', f'sw-protected-guest,id=s0,in-place={wanted}',
-                    *args, machine=f'{machine},confidential-guest-support=s0',
-                    **kwargs)
-    with in_place_kernel(shape != TWO):
-        yield start
-
-
-@pytest.fixture
-def protect_bare(protect):
-    def start(*args, **kwargs):
-        return protect(*args, kind=Bare, **{'mem': '64M', **kwargs})
-    return start
-
-
-def assert_shape(block, shape, private=0):
-    assert block['backing'] == ('in-place' if shape == IN_PLACE else 'private')
-    assert block['private-bytes'] == private
-    assert block['shared-bytes'] == block['size'] - private
-    assert {slot.get('why-mapped') for slot in block['slots']} <= \
-        {None, 'read-only'}
 
 
 def host_has_mib():
@@ -300,7 +249,7 @@ def test_a_page_that_is_held_is_waited_for(protect_bare, shape, fail):
     assert guest.block()['to-private']['retries'] == 3
     assert guest.convert(FREE, MIB, 'shared') == 0
     fail('held 0 1000000')
-    assert guest.convert(FREE, MIB, 'private') == -errno.EBUSY
+    assert guest.convert(FREE, MIB, 'private') == EBUSY
     block = guest.block()
     assert block['private-bytes'] == 0
     assert block['to-private']['failures'] == 1
@@ -381,7 +330,7 @@ def test_a_ring_stays_shared(protect_bare, shape, tmp_path):
     for ring, left in (first, second), (second, first):
         guest.do(f'vring {ring}')
         assert guest.do(f'vblk 0 {data} size=8K')['status'] == 0
-        assert guest.convert(ring, PAGE, 'private') == -errno.EBUSY
+        assert guest.convert(ring, PAGE, 'private') == EBUSY
         assert guest.convert(left, PAGE, 'private') == 0
         assert guest.convert(left, PAGE, 'shared') == 0
     # and what it is to fill with data may be private: nothing arrives there

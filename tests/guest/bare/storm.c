@@ -1,7 +1,8 @@
 /*
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- *   storm START SIZE COUNT [seed=N] [pages=N] [touch=0] [wild=1]
+ *   storm START SIZE COUNT [seed=N] [pages=N] [touch=0]
+ *         [wild=1] [keep=START] [keep_size=SIZE]
  *
  * COUNT random conversions (0: until it is stopped).  Most are of up to
  * pages= pages (default 512) in the range, and pages of the range are written
@@ -9,8 +10,8 @@
  * that are not aligned, ranges that wrap around, that lie past all RAM, in the
  * hole below 4 GiB, or beyond what an address can be, attributes that do not
  * exist.  None of them can hit RAM outside the range, unless wild=1, which
- * takes any address but the program's own.  Processors that do it at the same
- * time draw from generators of their own.
+ * takes any address but the program's own and what is kept.  Processors that do
+ * it at the same time draw from generators of their own.
  *
  * The answer has how many there were of each kind, how often each value was
  * returned, and what is the sum of all that was drawn: same seed, same sum.
@@ -38,7 +39,7 @@ typedef struct Call {
 } Call;
 
 typedef struct Storm {
-    Range range;
+    Range range, keep;
     uint64_t count, seed, pages, touch, wild;
     uint64_t state, drawn;
     uint64_t of_kind[NR_KINDS];
@@ -117,6 +118,18 @@ static unsigned draw_outside(Storm *storm, Call *call)
     return kind;
 }
 
+static bool overlap(Range a, Range b)
+{
+    return a.start < b.start + b.size && b.start < a.start + a.size;
+}
+
+static bool may_convert(const Storm *storm, const Call *call)
+{
+    Range range = {call->start, call->nr_pages * PAGE_SIZE};
+
+    return !is_program(range) && !overlap(range, storm->keep);
+}
+
 static void draw_wild(Storm *storm, Call *call)
 {
     uint64_t end = ram_end(~0UL) + (1UL << 30);
@@ -126,7 +139,7 @@ static void draw_wild(Storm *storm, Call *call)
         call->start = draw_below(storm, end / PAGE_SIZE) * PAGE_SIZE;
         call->nr_pages = 1 + draw_below(storm,
                                         1UL << draw_below(storm, 19));
-    } while (is_program((Range) {call->start, call->nr_pages * PAGE_SIZE}));
+    } while (!may_convert(storm, call));
 }
 
 static Call draw_call(Storm *storm)
@@ -185,7 +198,9 @@ static bool storm_at(Job *job, Storm *storm)
         !option(job, "seed", &storm->seed) ||
         !option(job, "pages", &storm->pages) ||
         !option(job, "touch", &storm->touch) ||
-        !option(job, "wild", &storm->wild)) {
+        !option(job, "wild", &storm->wild) ||
+        !option(job, "keep", &storm->keep.start) ||
+        !option(job, "keep_size", &storm->keep.size)) {
         return false;
     }
     if (!storm->range.size || !storm->pages ||

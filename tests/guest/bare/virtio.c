@@ -1,22 +1,27 @@
 /*
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A disk by legacy virtio-pci (1af4:1001), whose ring lies where one likes.
+ * A disk (1af4:1001) or a balloon (1af4:1002) by legacy virtio-pci, whose ring
+ * lies where one likes; one device at a time.
  *
- *   vring RING [device=N] [clear=0]
+ *   vring RING [balloon=1] [device=N] [clear=0]
  *                             sets the device up: a queue at RING, on a page,
  *                             which is cleared before
  *   vblk SECTOR BUFFER [size=N] [header=ADDRESS] [write=1] [patience=CYCLES]
  *                             one request by that ring, of 512 bytes or size=;
  *                             its header and status byte are the program's
  *                             own, or lie at ADDRESS
+ *   vballoon START SIZE [patience=CYCLES]
+ *                             these pages, 256 at most, go into the balloon
  *
- * The answer has what the device wrote: status=0 is success; and
+ * The answer has what the disk wrote: status=0 is success; and
  * device_status, in which 0x40 is a device that wants to be reset.
  */
 #include "bare.h"
 
 #define VIRTIO_BLK 0x1af41001
+#define VIRTIO_BALLOON 0x1af41002
+#define MAX_BALLOON 256
 #define MAX_RING_SIZE 0x10000
 
 enum {
@@ -41,6 +46,7 @@ typedef struct Request {
 } Request;
 
 static struct {
+    uint32_t device;
     uint32_t ports;
     uint64_t ring;
     uint32_t size;
@@ -93,13 +99,16 @@ static void set_up(uint32_t ports, Range ring, bool cleared)
 static bool vring(Job *job)
 {
     Range ring = {.size = MAX_RING_SIZE};
-    uint64_t nth = 0, cleared = 1;
-    uint32_t bdf;
+    uint64_t nth = 0, cleared = 1, balloon = 0;
+    uint32_t device, bdf;
     Bar bar;
 
     if (!number_at(job, 1, &ring.start) || !option(job, "device", &nth) ||
-        !option(job, "clear", &cleared) ||
-        !pci_find(job, VIRTIO_BLK, nth, &bdf)) {
+        !option(job, "clear", &cleared) || !option(job, "balloon", &balloon)) {
+        return false;
+    }
+    device = balloon ? VIRTIO_BALLOON : VIRTIO_BLK;
+    if (!pci_find(job, device, nth, &bdf)) {
         return false;
     }
     if (!pci_bar(bdf, 0, &bar) || !bar.is_ports) {
@@ -108,6 +117,7 @@ static bool vring(Job *job)
     if (is_program(ring) || ring.start % PAGE_SIZE) {
         return fail(job, "a ring lies on a page, and not in the program");
     }
+    queue.device = device;
     set_up(bar.range.start, ring, cleared);
     say(job, "entries", queue.size);
     return true;
@@ -121,6 +131,16 @@ static void describe(unsigned nr, uint64_t address, uint32_t size,
     };
 }
 
+/* What descriptor 0 begins */
+static void offer(void)
+{
+    AT(uint16_t, available() + 4 + 2 * (queue.sent % queue.size)) = 0;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    AT(uint16_t, available() + 2) = ++queue.sent;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    arch_port_write(queue.ports + NOTIFY, 2, 0);
+}
+
 static void send(uint64_t header, Range buffer, uint64_t sector, bool writes)
 {
     AT(uint32_t, header + offsetof(Request, type)) = writes;
@@ -130,11 +150,7 @@ static void send(uint64_t header, Range buffer, uint64_t sector, bool writes)
     describe(1, buffer.start, buffer.size,
              writes ? HAS_NEXT : HAS_NEXT | DEVICE_WRITES);
     describe(2, header + offsetof(Request, status), 1, DEVICE_WRITES);
-    AT(uint16_t, available() + 4 + 2 * (queue.sent % queue.size)) = 0;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    AT(uint16_t, available() + 2) = ++queue.sent;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    arch_port_write(queue.ports + NOTIFY, 2, 0);
+    offer();
 }
 
 static bool wait_used(Job *job, uint64_t patience)
@@ -147,6 +163,12 @@ static bool wait_used(Job *job, uint64_t patience)
         }
     }
     return true;
+}
+
+static bool has_ring(Job *job, uint32_t device)
+{
+    return (queue.size && queue.device == device) ||
+        fail(job, "that device has no ring yet");
 }
 
 static bool vblk(Job *job)
@@ -163,8 +185,8 @@ static bool vblk(Job *job)
         !option(job, "patience", &patience)) {
         return false;
     }
-    if (!queue.size) {
-        return fail(job, "there is no ring yet");
+    if (!has_ring(job, VIRTIO_BLK)) {
+        return false;
     }
     if (!writes && is_program(buffer)) {
         return fail(job, "the program itself lies there");
@@ -176,6 +198,28 @@ static bool vblk(Job *job)
     return answered;
 }
 
+static bool vballoon(Job *job)
+{
+    static uint32_t frames[MAX_BALLOON];
+    uint64_t patience = 1UL << 34;
+    Range range;
+    unsigned i, nr;
+
+    if (!foreign_range_at(job, 1, &range) ||
+        !option(job, "patience", &patience) ||
+        !has_ring(job, VIRTIO_BALLOON)) {
+        return false;
+    }
+    nr = MIN(range.size / PAGE_SIZE, MAX_BALLOON);
+    for (i = 0; i < nr; i++) {
+        frames[i] = range.start / PAGE_SIZE + i;
+    }
+    describe(0, (uintptr_t)frames, nr * sizeof(frames[0]), 0);
+    offer();
+    say(job, "pages", nr);
+    return wait_used(job, patience);
+}
+
 const Command virtio_commands[] = {
-    {"vring", vring}, {"vblk", vblk}, {}
+    {"vring", vring}, {"vblk", vblk}, {"vballoon", vballoon}, {}
 };
