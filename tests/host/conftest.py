@@ -2,6 +2,7 @@
 """Fixtures of the suites that run on the emulated host (see run)."""
 import functools
 import os
+import re
 import subprocess
 import time
 
@@ -38,6 +39,10 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def found_by_sanitizers(log):
+    return re.findall(r'.*(?:runtime error:|ERROR: \w+Sanitizer).*', log)
+
+
 @pytest.fixture
 def boot():
     """Guest(), or another kind of it, ended with the test; what it said shows
@@ -53,6 +58,8 @@ def boot():
     for guest in guests:
         guest.end()
         print(guest.report())
+    for guest in guests:
+        assert not found_by_sanitizers(guest.log())
 
 
 @pytest.fixture
@@ -85,6 +92,8 @@ def fail(tmp_path, monkeypatch):
     """fail(text): what fail-memslot.c is to let fail; None: nothing more"""
     path = tmp_path / 'fail'
     monkeypatch.setenv('LD_PRELOAD', SHIM)
+    # a QEMU with the address sanitizer's library wants it to be first
+    monkeypatch.setenv('ASAN_OPTIONS', 'verify_asan_link_order=0')
     monkeypatch.setenv('GMEM_FAIL', str(path))
 
     def arm(text):

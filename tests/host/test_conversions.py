@@ -382,6 +382,18 @@ def test_linux_converts_while_devices_move_data(converting, shape, disk,
     guest.do('verify')
 
 
+@each_shape
+def test_linux_aims_a_disk_at_private_memory(converting, shape, disk):
+    """Its transfer fails, its memory is as it was, and the disk goes on"""
+    guest = converting('-drive', f'if=none,id=disk,format=raw,file={disk}',
+                       '-device', 'nvme,drive=disk,serial=1')
+    guest.do('convert 4 private')
+    assert guest.do('aim /dev/nvme0n1') == 'Input/output error'
+    guest.do('convert 4 shared')
+    assert guest.do('aim /dev/nvme0n1') == 'Success'
+    assert_blocks_get_through(guest, '/dev/nvme0n1', disk)
+
+
 @only_two
 def test_it_cannot_be_saved_or_watched(protect_bare, shape):
     guest = protect_bare()
