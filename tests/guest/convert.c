@@ -24,6 +24,7 @@
 
 static uint8_t *memory;
 static size_t memory_size;
+static uint64_t seed;
 
 static pthread_t churner;
 static atomic_bool churns;
@@ -82,16 +83,27 @@ static bool convert(unsigned attributes)
     return good;
 }
 
-static bool fill_and_verify(uint64_t seed)
+static uint64_t word(size_t i)
+{
+    return (i ^ seed) * 0x9e3779b97f4a7c15ULL;
+}
+
+static void fill(void)
 {
     uint64_t *words = (uint64_t *)memory;
-    size_t nr_words = memory_size / sizeof(*words);
 
-    for (size_t i = 0; i < nr_words; i++) {
-        words[i] = (i ^ seed) * 0x9e3779b97f4a7c15ULL;
+    seed++;
+    for (size_t i = 0; i < memory_size / sizeof(*words); i++) {
+        words[i] = word(i);
     }
-    for (size_t i = 0; i < nr_words; i++) {
-        if (words[i] != (i ^ seed) * 0x9e3779b97f4a7c15ULL) {
+}
+
+static bool verify(void)
+{
+    uint64_t *words = (uint64_t *)memory;
+
+    for (size_t i = 0; i < memory_size / sizeof(*words); i++) {
+        if (words[i] != word(i)) {
             printf("gmem-guest: CORRUPT: converted memory at 0x%lx\n",
                    guest_physical(&words[i]));
             return false;
@@ -102,10 +114,11 @@ static bool fill_and_verify(uint64_t seed)
 
 bool convert_memory(unsigned long mib, bool private)
 {
-    static uint64_t seed;
-
-    return have_memory(mib * MIB) && convert(private ? PRIVATE : 0) &&
-           fill_and_verify(++seed);
+    if (!have_memory(mib * MIB) || !convert(private ? PRIVATE : 0)) {
+        return false;
+    }
+    fill();
+    return verify();
 }
 
 static void *churn(void *opaque)
@@ -147,6 +160,7 @@ int read_into_memory(const char *path)
         error = EINVAL;
     } else if (fd < 0 || read(fd, memory, PAGE) < 0) {
         error = errno;
+        verify();
     }
     close(fd);
     return error;

@@ -41,7 +41,8 @@ bool convert_memory(unsigned long mib, bool private);
 bool begin_churn(unsigned long mib);
 long end_churn(void);
 
-/* Has a page of a file read into the first of these; 0 or errno */
+/* Has a page of a file read into the first of these; 0, or errno and they are
+ * found to be as they were */
 int read_into_memory(const char *path);
 
 /* Does what comes on the second serial port, for ever. */
