@@ -163,8 +163,15 @@ bool gmem_hostmem_can_flush(HostMemoryBackend *backend, const char *device,
 {
     GuestMemfd *gmem = gmem_from_region(&backend->mr);
 
-    if (!gmem || gmem->apart) {
+    if (!gmem) {
         return true;
+    }
+    if (gmem->apart) {
+        error_setg(errp, "memory backend '%s': %s keeps what its memory "
+                   "holds, and what turns private is lost; leave it out",
+                   object_get_canonical_path_component(OBJECT(backend)),
+                   device);
+        return false;
     }
     error_setg(errp, "memory backend '%s': %s flushes its memory to storage, "
                "and a guest_memfd has none; use guest-memfd=off for this "

@@ -9,6 +9,7 @@
 #include "gmem/access.h"
 #include "gmem/gmem.h"
 #include "gmem/state.h"
+#include "trace/trace-gmem_system.h"
 
 /* How often each page is held is counted in chunks that come when needed. */
 #define CHUNK 512
@@ -78,6 +79,43 @@ static uint32_t *find_count(const GmemState *state, uint64_t page)
     return chunk ? &chunk[page % CHUNK] : NULL;
 }
 
+/* Lock held.  What begins at @offset is held for one more reason. */
+static void note_hold(GmemState *state, ram_addr_t offset, ram_addr_t size)
+{
+    GArray *sizes = g_hash_table_lookup(state->holds, GSIZE_TO_POINTER(offset));
+
+    if (!sizes) {
+        sizes = g_array_new(false, false, sizeof(ram_addr_t));
+        g_hash_table_insert(state->holds, GSIZE_TO_POINTER(offset), sizes);
+    }
+    g_array_append_val(sizes, size);
+}
+
+/*
+ * Lock held.  Devices let go of other sizes than they mapped, where a guest
+ * says how much that is: *@size becomes what is held from @offset on.  False if
+ * nothing is.
+ */
+static bool take_hold(GmemState *state, ram_addr_t offset, ram_addr_t *size)
+{
+    GArray *sizes = g_hash_table_lookup(state->holds, GSIZE_TO_POINTER(offset));
+    unsigned i = 0;
+
+    if (!sizes) {
+        return false;
+    }
+    while (i < sizes->len && g_array_index(sizes, ram_addr_t, i) != *size) {
+        i++;
+    }
+    i = i < sizes->len ? i : 0;
+    *size = g_array_index(sizes, ram_addr_t, i);
+    g_array_remove_index_fast(sizes, i);
+    if (!sizes->len) {
+        g_hash_table_remove(state->holds, GSIZE_TO_POINTER(offset));
+    }
+    return true;
+}
+
 bool gmem_hold(const RAMBlock *block, ram_addr_t offset, ram_addr_t size)
 {
     GmemState *state = state_of(block);
@@ -101,6 +139,7 @@ bool gmem_hold(const RAMBlock *block, ram_addr_t offset, ram_addr_t size)
         count = find_count(state, page);
         *count += *count != UINT32_MAX;
     }
+    note_hold(state, offset, size);
     return true;
 }
 
@@ -109,11 +148,16 @@ void gmem_release(const RAMBlock *block, ram_addr_t offset, ram_addr_t size)
     GmemState *state = state_of(block);
     uint64_t page, end;
 
-    if (!state || !size) {
+    if (!state) {
+        return;
+    }
+    QEMU_LOCK_GUARD(&state->lock);
+    if (!take_hold(state, offset, &size)) {
+        trace_gmem_release_nothing(memory_region_name(state->mr), offset,
+                                   size);
         return;
     }
     find_pages(state, offset, size, &page, &end);
-    QEMU_LOCK_GUARD(&state->lock);
     for (; page < end; page++) {
         uint32_t *count = find_count(state, page);
 
@@ -127,6 +171,8 @@ void gmem_holds_init(GmemState *state)
 {
     qemu_mutex_init(&state->lock);
     state->held = g_new0(uint32_t *, DIV_ROUND_UP(state->nr_pages, CHUNK));
+    state->holds = g_hash_table_new_full(NULL, NULL, NULL,
+                                         (GDestroyNotify)g_array_unref);
 }
 
 void gmem_holds_destroy(GmemState *state)
@@ -135,6 +181,7 @@ void gmem_holds_destroy(GmemState *state)
         g_free(state->held[i]);
     }
     g_free(state->held);
+    g_hash_table_unref(state->holds);
     qemu_mutex_destroy(&state->lock);
 }
 

@@ -29,7 +29,8 @@ bool gmem_effort_ends(const GmemEffort *effort)
 {
     return !effort->must_end &&
            (qatomic_read(&effort->give_up) ||
-            (current_cpu && qatomic_read(&current_cpu->stop)));
+            (!effort->despite_stop && current_cpu &&
+             qatomic_read(&current_cpu->stop)));
 }
 
 static int set_by_address(uint64_t gpa, uint64_t size, bool private)

@@ -19,7 +19,8 @@ typedef struct GmemEffort {
     uint64_t retries;           /* the times that the kernel was asked again */
     uint64_t paused_us;         /* before it was, in all */
     bool give_up;               /* as soon as can be; atomic */
-    bool must_end;              /* do not, not even for a VM that stops */
+    bool despite_stop;          /* but not for a VM that is to stop */
+    bool must_end;              /* do not at all */
 } GmemEffort;
 
 /*

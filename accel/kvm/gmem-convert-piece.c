@@ -333,7 +333,9 @@ void gmem_piece_end_shared(GmemPiece *piece, int ret)
     trace_gmem_piece_taken_back(piece->gmem->id, piece->offset, piece->size,
                                 true, piece->stale);
     if (ret) {
+        /* nobody is to touch them: they stay private in our books */
         gmem_lose(piece->gmem, "pages cannot be made shared again", ret);
+        return;
     }
     /* what the map's change has dealt with is taken out of todo */
     gmem_piece_finish_shared(piece);
@@ -345,6 +347,24 @@ void gmem_piece_end_shared(GmemPiece *piece, int ret)
         error_report("memory backend '%s': a device cannot use again what "
                      "has not become private: %s", piece->gmem->id,
                      strerror(-ret));
+    }
+}
+
+/*
+ * All of the file became shared while pages of @stale were being made private
+ * again: those that came after it
+ */
+static void mend_file(GmemPiece *stale)
+{
+    g_autofree unsigned long *shared = bitmap_new(nr_pages(stale));
+    int ret;
+
+    gmem_state_differs(stale->gmem->state, first_page(stale), nr_pages(stale),
+                       true, shared);
+    bitmap_and(stale->todo, stale->todo, shared, nr_pages(stale));
+    ret = gmem_piece_kernel_no_private(stale);
+    if (ret) {
+        gmem_lose(stale->gmem, "pages cannot be made shared again", ret);
     }
 }
 
@@ -361,7 +381,9 @@ void gmem_piece_end_private(GmemPiece *piece, int ret)
     if (ret) {
         gmem_lose(piece->gmem, "pages cannot be made private again", ret);
     }
-    if (piece->stale) {
+    if (piece->stale && gmem_conversions()->by_file) {
+        mend_file(piece);
+    } else if (piece->stale) {
         mend_attributes(piece);
     }
 }
@@ -382,7 +404,7 @@ void gmem_piece_count(const GmemPiece *piece, bool to_private, int ret,
     }
 }
 
-static void drop_private_pages(GmemPiece *piece)
+static bool drop_private_pages(GmemPiece *piece)
 {
     GuestMemfd *gmem = piece->gmem;
     int ret = 0;
@@ -404,6 +426,7 @@ static void drop_private_pages(GmemPiece *piece)
     if (ret) {
         gmem_lose(gmem, "private pages cannot be dropped", ret);
     }
+    return !ret;
 }
 
 void gmem_pieces_reset(GuestMemfd *gmem)
@@ -414,16 +437,17 @@ void gmem_pieces_reset(GuestMemfd *gmem)
         .size = gmem->block->max_length,
         .effort = &effort,
     };
-    int ret;
+    int ret = 0;
 
     if (!gmem_state_private_bytes(gmem->state) ||
         !gmem_piece_prepare(&all, false)) {
         return;
     }
     trace_gmem_pieces_reset(gmem->id, all.nr_todo);
-    drop_private_pages(&all);
-    gmem_piece_finish_shared(&all);
-    ret = gmem_piece_populate(&all);
+    if (drop_private_pages(&all)) {
+        gmem_piece_finish_shared(&all);
+        ret = gmem_piece_populate(&all);
+    }
     if (ret) {
         error_report("memory backend '%s': a device cannot use pages that are "
                      "shared after a reset: %s", gmem->id, strerror(-ret));

@@ -6,8 +6,8 @@
  * their regions alive.  Others that overlap wait until it is gone.  If the
  * memory map changes under it, which needs the BQL but does not wait, a piece
  * finds itself stale; everything is taken back, and the kernel's attributes by
- * address follow the state of pages again.  It is also given up if its vCPU is
- * to stop.
+ * address follow the state of pages again.  To private, it is also given up if
+ * its vCPU is to stop.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -271,7 +271,11 @@ static int convert_pieces(Conversion *c, hwaddr start, hwaddr size)
 
 int gmem_convert(hwaddr start, hwaddr size, bool to_private)
 {
-    Conversion c = { .to_private = to_private };
+    /* what is shared by now may be in use, and could not become private again */
+    Conversion c = {
+        .to_private = to_private,
+        .effort.despite_stop = !to_private,
+    };
     int ret = -EINVAL;
 
     trace_gmem_convert(start, size, to_private);

@@ -10,6 +10,7 @@
 #include "qemu/error-report.h"
 #include "qemu/main-loop.h"
 #include "qemu/timer.h"
+#include "system/cpus.h"
 #include "system/runstate.h"
 #include "gmem/fault.h"
 #include "gmem/places.h"
@@ -19,12 +20,14 @@
 /* Who loses so many races in a row, for so long, is in none. */
 #define RACES_MAX 1000
 #define RACES_MIN_NS (1LL * NANOSECONDS_PER_SECOND)
+/* After so long without one, it had won */
+#define RACES_APART_NS (NANOSECONDS_PER_SECOND / 10)
 
 /* The access this vCPU makes again and again */
 static __thread struct {
     uint64_t gpa;
     unsigned times;
-    int64_t start_ns;
+    int64_t start_ns, last_ns;
 } again;
 
 bool gmem_handles_memory_faults(void)
@@ -34,13 +37,16 @@ bool gmem_handles_memory_faults(void)
 
 static bool makes_no_progress(uint64_t gpa)
 {
-    if (again.gpa != gpa || !again.times) {
+    int64_t now = get_clock();
+
+    if (again.gpa != gpa || !again.times ||
+        now - again.last_ns > RACES_APART_NS) {
         again.gpa = gpa;
         again.times = 0;
-        again.start_ns = get_clock();
+        again.start_ns = now;
     }
-    return ++again.times > RACES_MAX &&
-           get_clock() - again.start_ns > RACES_MIN_NS;
+    again.last_ns = now;
+    return ++again.times > RACES_MAX && now - again.start_ns > RACES_MIN_NS;
 }
 
 static void stop(uint64_t gpa, uint64_t size, GuestMemfd *gmem,
@@ -54,7 +60,10 @@ static void stop(uint64_t gpa, uint64_t size, GuestMemfd *gmem,
                  : "KVM refuses it again and again");
     qapi_event_send_guest_memfd_access_failed(
         gpa, size, reason, gmem ? gmem->id : NULL, offset);
-    vm_stop(RUN_STATE_IO_ERROR);
+    /* soon: vCPUs may be held right now */
+    qemu_system_vmstop_request_prepare();
+    qemu_system_vmstop_request(RUN_STATE_IO_ERROR);
+    cpu_stop_current();
 }
 
 int gmem_memory_fault(CPUState *cpu, const struct kvm_run *run)
@@ -92,16 +101,22 @@ int gmem_memory_fault(CPUState *cpu, const struct kvm_run *run)
     return 0;
 }
 
-/* A place that shows private pages and cannot, if @gmem has one */
-static bool stop_for_mapped(GuestMemfd *gmem, void *opaque)
+/* False, and the VM is stopped, if @place shows private pages and cannot */
+static bool check_place(GuestMemfd *gmem, const GmemPlace *place)
+{
+    if (place->bound ||
+        !gmem_range_private(gmem->block, place->offset, place->size)) {
+        return true;
+    }
+    stop(place->gpa, place->size, gmem, place->offset,
+         GUEST_MEMFD_ACCESS_FAILURE_NO_PRIVATE_BACKING);
+    return false;
+}
+
+static bool check_places(GuestMemfd *gmem, void *opaque)
 {
     for (unsigned i = 0; gmem->places && i < gmem->places->len; i++) {
-        const GmemPlace *place = &g_array_index(gmem->places, GmemPlace, i);
-
-        if (!place->bound &&
-            gmem_range_private(gmem->block, place->offset, place->size)) {
-            stop(place->gpa, place->size, gmem, place->offset,
-                 GUEST_MEMFD_ACCESS_FAILURE_NO_PRIVATE_BACKING);
+        if (!check_place(gmem, &g_array_index(gmem->places, GmemPlace, i))) {
             return false;
         }
     }
@@ -115,5 +130,27 @@ int gmem_fault_result(CPUState *cpu, const struct kvm_run *run, int ret)
         return ret;
     }
     BQL_LOCK_GUARD();
-    return gmem_for_each(stop_for_mapped, NULL) ? ret : -EINTR;
+    return gmem_for_each(check_places, NULL) ? ret : -EINTR;
 }
+
+/*
+ * Of two backings by file, KVM takes the shared one where a memslot has no
+ * file, and tells nobody.
+ */
+static void place_new(GuestMemfd *gmem, const GmemPlace *place)
+{
+    if (gmem->apart && gmem_conversions()->by_file) {
+        check_place(gmem, place);
+    }
+}
+
+static GmemListener fault_listener = {
+    .place_new = place_new,
+};
+
+static void register_listener(void)
+{
+    gmem_listener_register(&fault_listener);
+}
+
+type_init(register_listener);

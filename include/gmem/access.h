@@ -57,8 +57,21 @@ bool gmem_hold(const RAMBlock *block, ram_addr_t offset, ram_addr_t size);
 /*
  * gmem_release: the end of a gmem_hold() that returned true
  *
+ * @size: of several from @offset on the one of this size; if there is none, any
+ *
  * What is not released stays shared for as long as its block lives.
  */
 void gmem_release(const RAMBlock *block, ram_addr_t offset, ram_addr_t size);
+
+/*
+ * gmem_range_private: is any byte of the range private?
+ *
+ * @block: any RAM block
+ *
+ * For everybody who may hold a pointer to @block; needs no BQL.  Cheap where
+ * nothing is private.
+ */
+bool gmem_range_private(const RAMBlock *block, ram_addr_t offset,
+                        ram_addr_t size);
 
 #endif /* GMEM_ACCESS_H */

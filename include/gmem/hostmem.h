@@ -79,7 +79,7 @@ bool gmem_hostmem_prealloc_range(HostMemoryBackend *backend, uint64_t start,
  * @backend to storage?
  *
  * Returns: false with @errp naming both if it is a guest_memfd, which knows
- * no fsync(2).
+ * no fsync(2), or its pages can turn private.
  */
 bool gmem_hostmem_can_flush(HostMemoryBackend *backend, const char *device,
                             Error **errp);

@@ -28,6 +28,7 @@
 #include "qemu/bitmap.h"
 #include "system/memory.h"
 #include "system/ramblock.h"
+#include "gmem/access.h"
 
 /* How memory of this VM can turn private, if it can. */
 typedef struct GmemConversions {
@@ -54,6 +55,7 @@ struct GmemState {
     unsigned long *private;     /* bit i: page i is private */
     uint64_t nr_private;
     uint32_t **held;            /* how often each is (gmem-access.c) */
+    GHashTable *holds;          /* offset to sizes of what is held from there */
     QemuMutex lock;
     QLIST_HEAD(, RamDiscardListener) listeners;
 };
@@ -68,17 +70,6 @@ GmemState *gmem_state_new(MemoryRegion *mr);
 
 /* NULL is fine.  @mr may be gone already. */
 void gmem_state_free(GmemState *state);
-
-/*
- * gmem_range_private: is any byte of the range private?
- *
- * @block: any RAM block
- *
- * For everybody who may hold a pointer to @block; needs no BQL.  Cheap where
- * nothing is private.
- */
-bool gmem_range_private(const RAMBlock *block, ram_addr_t offset,
-                        ram_addr_t size);
 
 /* The next run of bits in @map from *@end on is [*@start, *@end). */
 static inline bool gmem_next_run(const unsigned long *map, uint64_t nr,

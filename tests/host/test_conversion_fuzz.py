@@ -197,8 +197,9 @@ def test_an_attack(protect, shape, seed, seconds, disk, tmp_path,
                    record_property):
     guest = protect(
         '-drive', f'if=none,id=disk,format=raw,file={disk}',
-        '-device', 'virtio-blk-pci,drive=disk,disable-legacy=off',
-        '-device', 'virtio-balloon-pci,disable-legacy=off',
+        '-device', 'virtio-blk-pci,drive=disk,disable-legacy=off,'
+        'iommu_platform=off',
+        '-device', 'virtio-balloon-pci,disable-legacy=off,iommu_platform=off',
         '-device', 'edu,dma_mask=0xffffffffffff',
         kind=Bare, mem='96M,slots=1,maxmem=1G', cpus=3)
     kind = 'memory-backend-guest-memfd' \

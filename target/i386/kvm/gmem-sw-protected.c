@@ -113,7 +113,7 @@ static bool leave_out_smm(MachineState *ms, Error **errp)
 
 /* One backing or two? */
 static bool choose_backing(SwProtectedGuest *guest, MachineState *ms,
-                           Error **errp)
+                           GmemConversions *choice, Error **errp)
 {
     GmemAttributes attributes = gmem_caps_attributes();
     bool can = attributes == GMEM_ATTRIBUTES_OF_FILE;
@@ -146,16 +146,27 @@ static bool choose_backing(SwProtectedGuest *guest, MachineState *ms,
         return false;
     }
     ms->gmem.wanted = in_place;
-    gmem_conversions_enable(in_place, can);
+    *choice = (GmemConversions) { .in_place = in_place, .by_file = can };
     return true;
 }
 
-static bool check_memory_lock(Error **errp)
+static bool check_memory_lock(bool in_place, Error **errp)
 {
-    if (!gmem_conversions()->in_place && should_mlock(mlock_state)) {
+    if (!in_place && should_mlock(mlock_state)) {
         error_setg(errp, "-overcommit mem-lock: pages that turn private are "
                    "taken out of the shared memory, and locked ones cannot "
                    "be; use mem-lock=off");
+        return false;
+    }
+    return true;
+}
+
+/* Xen's emulation keeps pointers to pages of the guest's choice. */
+static bool check_xen(Error **errp)
+{
+    if (kvm_state->xen_version) {
+        error_setg(errp, "xen-version: Xen's emulation goes on using pages "
+                   "that turn private; leave it out");
         return false;
     }
     return true;
@@ -195,16 +206,21 @@ static int sw_protected_kvm_init(ConfidentialGuestSupport *cgs, Error **errp)
     ERRP_GUARD();
     SwProtectedGuest *guest = SW_PROTECTED_GUEST(cgs);
     MachineState *ms = MACHINE(qdev_get_machine());
+    GmemConversions choice;
 
-    if (!leave_out_smm(ms, errp) || !choose_backing(guest, ms, errp) ||
-        !check_memory_lock(errp) || !enable_hypercall(errp) ||
-        !require_discards(errp) || !block_migration(guest, errp)) {
+    if (!leave_out_smm(ms, errp) ||
+        !choose_backing(guest, ms, &choice, errp) ||
+        !check_memory_lock(choice.in_place, errp) || !check_xen(errp) ||
+        !enable_hypercall(errp) || !require_discards(errp) ||
+        !block_migration(guest, errp)) {
         error_prepend(errp, TYPE_SW_PROTECTED_GUEST ": ");
         return -EINVAL;
     }
     /* it reads guest memory where a guest says, and lays some over other */
     object_register_sugar_prop(TYPE_APIC_COMMON, "vapic", "off", false);
     qemu_register_resettable(OBJECT(guest));
+    /* the last: KVM is not given up any more */
+    gmem_conversions_enable(choice.in_place, choice.by_file);
     cgs->ready = true;
     return 0;
 }
@@ -232,11 +248,13 @@ static ResettableState *sw_protected_reset_state(Object *obj)
 
 /*
  * In the first phase: in the second, ROMs are copied to guest memory, and
- * devices read and write it.
+ * devices read and write it.  A guest that wakes up has its memory.
  */
 static void sw_protected_reset_enter(Object *obj, ResetType type)
 {
-    gmem_convert_reset();
+    if (type != RESET_TYPE_WAKEUP) {
+        gmem_convert_reset();
+    }
 }
 
 static void get_in_place(Object *obj, Visitor *v, const char *name,
