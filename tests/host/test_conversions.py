@@ -164,6 +164,31 @@ def test_a_reset_makes_all_shared_again(protect_bare, shape, how):
     assert guest.convert(FREE, 8 * MIB, 'private') == 0
 
 
+@pytest.mark.parametrize('shape', [in_place])
+def test_a_reset_that_fails_ends_the_vm_not_qemu(protect_bare, shape, fail):
+    """Which still has nothing to look for in those pages"""
+    guest = protect_bare()
+    assert guest.convert(FREE, MIB, 'private') == 0
+    fail('attributes 0 1000')
+    guest.cmd('system_reset')
+    wait_until(lambda: guest.cmd('query-status')['status'] == 'internal-error')
+    assert guest.block()['private-bytes'] == MIB
+    assert 'annot access memory' in guest.hmp(f'xp /1xg {FREE:#x}')
+    with pytest.raises(QMPError):
+        guest.cmd('cont')
+
+
+@each_shape
+def test_who_wakes_up_has_its_private_pages(protect_bare, shape):
+    guest = protect_bare()
+    assert guest.convert(FREE, 8 * MIB, 'private') == 0
+    guest.tell('out 0x604 2 0x2400')        # ACPI's PM1 control: S3
+    guest.event_wait('SUSPEND', timeout=60)
+    guest.cmd('system_wakeup')
+    guest.event_wait('WAKEUP', timeout=60)
+    assert guest.block()['private-bytes'] == 8 * MIB
+
+
 @each_shape
 def test_processors_convert_at_once(protect_bare, shape):
     """The same range, their own ranges, and what is beside is left alone."""
@@ -439,6 +464,10 @@ WITH_M0 = f'{MACHINE},memory-backend=m0'
       WITH_M0], "memory backend 'm0': guest-memfd=on: "),
     ([*KVM, *PROTECTED, '-machine', MACHINE, '-overcommit', 'mem-lock=on'],
      'sw-protected-guest: -overcommit mem-lock: '),
+    (['-accel', 'kvm,xen-version=0x40011,kernel-irqchip=split', *PROTECTED,
+      '-machine', MACHINE], 'sw-protected-guest: xen-version: '),
+    ([*KVM, *PROTECTED, '-machine', MACHINE, *MEMFD, '-device',
+      'nvme,serial=1,pmrdev=m0'], "memory backend 'm0': pmrdev keeps what"),
     ([*KVM, *PROTECTED, '-machine', MACHINE, '-only-migratable'],
      'sw-protected-guest cannot be migrated'),
     ([*KVM, *PROTECTED, '-machine', MACHINE, '-m', '128M,maxmem=1G', *MEMFD,

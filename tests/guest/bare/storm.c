@@ -10,8 +10,9 @@
  * that are not aligned, ranges that wrap around, that lie past all RAM, in the
  * hole below 4 GiB, or beyond what an address can be, attributes that do not
  * exist.  None of them can hit RAM outside the range, unless wild=1, which
- * takes any address but the program's own and what is kept.  Processors that do
- * it at the same time draw from generators of their own.
+ * takes any address but the program's own, what is kept, and the first MiB,
+ * where some machines begin anew.  Processors that do it at the same time draw
+ * from generators of their own.
  *
  * The answer has how many there were of each kind, how often each value was
  * returned, and what is the sum of all that was drawn: same seed, same sum.
@@ -23,6 +24,7 @@
 #define HOLE_START 0xf0000000UL
 #define HOLE_SIZE 0xe000000UL
 #define ADDRESS_BITS 52
+#define FIRST_MIB (1UL << 20)
 
 enum {
     INSIDE, NO_PAGES, UNALIGNED, WRAPS, PAST_RAM, IN_HOLE, BEYOND, ATTRIBUTES,
@@ -136,7 +138,8 @@ static void draw_wild(Storm *storm, Call *call)
 
     end = end < 5UL << 30 ? 5UL << 30 : end;
     do {
-        call->start = draw_below(storm, end / PAGE_SIZE) * PAGE_SIZE;
+        call->start = FIRST_MIB +
+                      draw_below(storm, end / PAGE_SIZE) * PAGE_SIZE;
         call->nr_pages = 1 + draw_below(storm,
                                         1UL << draw_below(storm, 19));
     } while (!may_convert(storm, call));
