@@ -157,6 +157,8 @@ class Attack:
 
     def reset(self):
         if self.rng.randrange(2):
+            self.end()
+        if self.rng.randrange(2):
             self.guest.cmd('system_reset')
         else:
             self.guest.tell('reset triple')
@@ -218,9 +220,12 @@ def test_an_attack(protect, shape, seed, seconds, disk, tmp_path,
     for block in guest.blocks():
         assert block['private-bytes'] == 0
     assert attack.returned['0'] > seconds
+    converted = {way: {what: sum(block[way][what] for block in guest.blocks())
+                       for what in ('calls', 'pages', 'retries', 'failures')}
+                 for way in ('to-private', 'to-shared')}
     told = (f'seed {seed}: {sum(attack.done.values())} actions '
             f'{dict(attack.done)}, the storms\' calls returned '
-            f'{dict(attack.returned)}')
+            f'{dict(attack.returned)}, conversions {converted}')
     record_property('statistics', told)
     print(told)
     guest.cmd('quit')

@@ -74,6 +74,7 @@ def test_shared_memory_may_be_of_any_kind(protect_bare, shape, backend):
         assert abs(host_has_mib() - had) < 4
 
 
+@pytest.mark.long
 @each_shape
 def test_ovmf_boots_linux(protect, shape, tmp_path):
     if not os.path.exists(OVMF % 'CODE'):
