@@ -71,6 +71,13 @@ bool gmem_clip(MemoryRegion *mr, hwaddr offset, hwaddr *len)
     return is_shared;
 }
 
+int gmem_can_retry(AddressSpace *as, hwaddr addr, bool is_write)
+{
+    return gmem_some_private() &&
+           !address_space_access_valid(as, addr, 1, is_write,
+                                       MEMTXATTRS_UNSPECIFIED) ? -EFAULT : 0;
+}
+
 /* Lock held.  Where the count for @page is; NULL if there is none yet. */
 static uint32_t *find_count(const GmemState *state, uint64_t page)
 {

@@ -18,10 +18,16 @@
 
 #include "exec/hwaddr.h"
 #include "exec/cpu-common.h"
+#include "exec/memattrs.h"
 #include "qemu/atomic.h"
 
 /* Of all blocks.  By system/gmem-state.c. */
 extern uint64_t gmem_private_pages;
+
+static inline bool gmem_some_private(void)
+{
+    return unlikely(qatomic_read(&gmem_private_pages));
+}
 
 bool gmem_clip(MemoryRegion *mr, hwaddr offset, hwaddr *len);
 
@@ -38,9 +44,20 @@ bool gmem_clip(MemoryRegion *mr, hwaddr offset, hwaddr *len);
 static inline bool gmem_clip_to_shared(MemoryRegion *mr, hwaddr offset,
                                        hwaddr *len)
 {
-    return likely(!qatomic_read(&gmem_private_pages)) ||
+    return !gmem_some_private() ||
            gmem_clip(mr, offset, len);
 }
+
+/*
+ * gmem_can_retry: for a transfer whose mapping has failed: is it worth while to
+ * try again, when others have let go of their bounce buffers?
+ *
+ * Where pages are private, nothing is mapped by a bounce buffer in their stead
+ * or where nothing is: a device is to fail that aims there.
+ *
+ * Returns: 0, or -EFAULT: it will never succeed as things are.
+ */
+int gmem_can_retry(AddressSpace *as, hwaddr addr, bool is_write);
 
 /*
  * gmem_hold: keep the range shared until gmem_release() of the same range
