@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """On the emulated host: a guest turns memory private and back.
 
-usage: conversions.py ROUNDS
+usage: convert.py ROUNDS
 
 In a VM with two backings and in one that converts in place, and with the bare
 ioctls (convert.c), chunks of each size, by one processor and by two.  Prints a
