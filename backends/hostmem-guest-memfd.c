@@ -11,6 +11,7 @@
 #include "qemu/units.h"
 #include "hw/boards.h"
 #include "system/hostmem.h"
+#include "system/kvm.h"
 #include "system/ramblock.h"
 #include "gmem/caps.h"
 #include "gmem/gmem.h"
@@ -412,6 +413,11 @@ static void machine_set_slots(Object *obj, int value, Error **errp)
 
 bool gmem_machine_check(const MachineState *machine, Error **errp)
 {
+    if (gmem_conversions()->enabled && !kvm_enabled()) {
+        error_setg(errp, "memory of this machine cannot turn private: KVM "
+                   "has failed, and no other accelerator can do it");
+        return false;
+    }
     if (machine->gmem.slots_given && !machine->gmem.wanted) {
         error_setg(errp, "guest-memfd-slots=%s: the machine's memory is no "
                    "guest_memfd; add guest-memfd=on, or use slots= with the "

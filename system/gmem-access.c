@@ -71,11 +71,14 @@ bool gmem_clip(MemoryRegion *mr, hwaddr offset, hwaddr *len)
     return is_shared;
 }
 
-int gmem_can_retry(AddressSpace *as, hwaddr addr, bool is_write)
+bool gmem_refuses_at(AddressSpace *as, hwaddr addr, bool is_write)
 {
-    return gmem_some_private() &&
-           !address_space_access_valid(as, addr, 1, is_write,
-                                       MEMTXATTRS_UNSPECIFIED) ? -EFAULT : 0;
+    hwaddr offset, len = 1;
+
+    RCU_READ_LOCK_GUARD();
+    return gmem_refuses(address_space_translate(as, addr, &offset, &len,
+                                                is_write,
+                                                MEMTXATTRS_UNSPECIFIED));
 }
 
 /* Lock held.  Where the count for @page is; NULL if there is none yet. */
@@ -99,24 +102,26 @@ static void note_hold(GmemState *state, ram_addr_t offset, ram_addr_t size)
 }
 
 /*
- * Lock held.  Devices let go of other sizes than they mapped, where a guest
- * says how much that is: *@size becomes what is held from @offset on.  False if
- * nothing is.
+ * Lock held.  What is held from @offset on for one reason less: the least, as
+ * devices let go of other sizes than they mapped, where a guest says how much
+ * that is.  What others hold from there is not less.  False if nothing is.
  */
 static bool take_hold(GmemState *state, ram_addr_t offset, ram_addr_t *size)
 {
     GArray *sizes = g_hash_table_lookup(state->holds, GSIZE_TO_POINTER(offset));
-    unsigned i = 0;
+    unsigned least = 0;
 
     if (!sizes) {
         return false;
     }
-    while (i < sizes->len && g_array_index(sizes, ram_addr_t, i) != *size) {
-        i++;
+    for (unsigned i = 1; i < sizes->len; i++) {
+        if (g_array_index(sizes, ram_addr_t, i) <
+            g_array_index(sizes, ram_addr_t, least)) {
+            least = i;
+        }
     }
-    i = i < sizes->len ? i : 0;
-    *size = g_array_index(sizes, ram_addr_t, i);
-    g_array_remove_index_fast(sizes, i);
+    *size = g_array_index(sizes, ram_addr_t, least);
+    g_array_remove_index_fast(sizes, least);
     if (!sizes->len) {
         g_hash_table_remove(state->holds, GSIZE_TO_POINTER(offset));
     }
@@ -150,18 +155,18 @@ bool gmem_hold(const RAMBlock *block, ram_addr_t offset, ram_addr_t size)
     return true;
 }
 
-void gmem_release(const RAMBlock *block, ram_addr_t offset, ram_addr_t size)
+void gmem_release(const RAMBlock *block, ram_addr_t offset)
 {
     GmemState *state = state_of(block);
     uint64_t page, end;
+    ram_addr_t size;
 
     if (!state) {
         return;
     }
     QEMU_LOCK_GUARD(&state->lock);
     if (!take_hold(state, offset, &size)) {
-        trace_gmem_release_nothing(memory_region_name(state->mr), offset,
-                                   size);
+        trace_gmem_release_nothing(memory_region_name(state->mr), offset);
         return;
     }
     find_pages(state, offset, size, &page, &end);

@@ -49,15 +49,24 @@ static inline bool gmem_clip_to_shared(MemoryRegion *mr, hwaddr offset,
 }
 
 /*
- * gmem_can_retry: for a transfer whose mapping has failed: is it worth while to
- * try again, when others have let go of their bounce buffers?
+ * gmem_refuses: is @mr, to which an address has been translated, not to be
+ * mapped?
  *
- * Where pages are private, nothing is mapped by a bounce buffer in their stead
- * or where nothing is: a device is to fail that aims there.
- *
- * Returns: 0, or -EFAULT: it will never succeed as things are.
+ * Where pages are private, there is no bounce buffer in their stead, or where
+ * nothing is: a device that aims there is to fail.
  */
-int gmem_can_retry(AddressSpace *as, hwaddr addr, bool is_write);
+bool gmem_is_unassigned(const MemoryRegion *mr);
+static inline bool gmem_refuses(const MemoryRegion *mr)
+{
+    return gmem_some_private() && gmem_is_unassigned(mr);
+}
+
+/*
+ * gmem_refuses_at: does mapping @addr fail for that reason?
+ *
+ * If not, it may succeed when others have let go of their bounce buffers.
+ */
+bool gmem_refuses_at(AddressSpace *as, hwaddr addr, bool is_write);
 
 /*
  * gmem_hold: keep the range shared until gmem_release() of the same range
@@ -72,13 +81,11 @@ int gmem_can_retry(AddressSpace *as, hwaddr addr, bool is_write);
 bool gmem_hold(const RAMBlock *block, ram_addr_t offset, ram_addr_t size);
 
 /*
- * gmem_release: the end of a gmem_hold() that returned true
- *
- * @size: of several from @offset on the one of this size; if there is none, any
+ * gmem_release: the end of a gmem_hold() from @offset on that returned true
  *
  * What is not released stays shared for as long as its block lives.
  */
-void gmem_release(const RAMBlock *block, ram_addr_t offset, ram_addr_t size);
+void gmem_release(const RAMBlock *block, ram_addr_t offset);
 
 /*
  * gmem_range_private: is any byte of the range private?

@@ -219,7 +219,7 @@ static int sw_protected_kvm_init(ConfidentialGuestSupport *cgs, Error **errp)
     /* it reads guest memory where a guest says, and lays some over other */
     object_register_sugar_prop(TYPE_APIC_COMMON, "vapic", "off", false);
     qemu_register_resettable(OBJECT(guest));
-    /* the last: KVM is not given up any more */
+    /* the last here; gmem_machine_check() if KVM fails later */
     gmem_conversions_enable(choice.in_place, choice.by_file);
     cgs->ready = true;
     return 0;
