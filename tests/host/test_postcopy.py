@@ -11,11 +11,12 @@ import pytest
 from guest import MIB, wait_until
 from marks import long
 from memslots import why_mapped
-from migration import (assert_arrived, assert_stayed, is_running, listen,
+from migration import (assert_stayed, is_running, listen,
                        set_capabilities, set_parameters, status)
-from postcopy import (PREEMPT, RAM, SLOW, STRATEGIES, Wire, assert_incoming,
-                      assert_over, begin, finish, hurry, info, move, paused,
+from postcopy import (PREEMPT, RAM, STRATEGIES, Wire, assert_incoming,
+                      begin, finish, hurry, info, move, paused,
                       recover)
+from stream import beyond, never, once, twice
 
 on_gmem = pytest.mark.kernel('gmem')
 by_strategy = pytest.mark.parametrize('strategy', STRATEGIES)
@@ -237,6 +238,39 @@ def test_a_page_cannot_be_placed(pair, fail, strategy, error):
     assert_incoming(destination)
     recover(source, destination)
     finish(source, destination)
+
+
+@on_gmem
+@by_strategy
+@pytest.mark.parametrize('change', [twice, beyond])
+def test_a_source_sends_nonsense(pair, strategy, change):
+    """Postcopy is paused then, too"""
+    source, destination = pair(strategy)
+    wire = Wire(listen(destination), once(change))
+    begin(source, destination, wire.uri)
+    paused(destination, source)
+    assert_incoming(destination)
+    wire.cut()
+    recover(source, destination)
+    finish(source, destination)
+
+
+@on_gmem
+@by_strategy
+def test_a_source_keeps_a_page_for_itself(pair, strategy):
+    """... and says that it is done: the guest does not run on zeros"""
+    source, destination = pair(strategy)
+    wire = Wire(listen(destination), once(never))
+    begin(source, destination, wire.uri)
+    hurry(source)
+    wait_until(lambda: destination.cmd('query-status')['status']
+               == 'internal-error')
+    assert "memory backend 'pc.ram': postcopy is over, and 4096 bytes of it " \
+        'are missing: this VM can never run again' in destination.log()
+    with pytest.raises(Exception, match='4096 bytes of it are missing'):
+        destination.cmd('cont')
+    assert not re.search(destination.fatal, destination.console())
+    wire.cut()
 
 
 @on_gmem
