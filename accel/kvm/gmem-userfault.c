@@ -276,7 +276,7 @@ static bool begin_wait(Waiter *waiter, CPUState *cpu,
     }
     QLIST_INSERT_HEAD(&faults.waiters, waiter, next);
     qatomic_set(&faults.waiting, faults.waiting + 1);
-    smp_mb();
+    smp_mb();                   /* pairs with gmem_userfault_placed() */
     if (!test_bit(page, userfault->bitmap)) {
         QLIST_REMOVE(waiter, next);
         qatomic_set(&faults.waiting, faults.waiting - 1);
@@ -338,7 +338,7 @@ static void wait_for_page(const Waiter *waiter, const struct kvm_run *run)
     pthread_sigmask(SIG_SETMASK, &usual, NULL);
 }
 
-/* Is what the guest sees at @gpa a page that is not there?  Then wait for it. */
+/* If what the guest sees at @gpa is a page that is not there, wait for it. */
 static bool begin_wait_at(Waiter *waiter, CPUState *cpu, uint64_t gpa)
 {
     struct GmemUserfault *userfault;

@@ -51,7 +51,7 @@ bool gmem_postcopy_begin(Error **errp);
  */
 void gmem_postcopy_end(void);
 
-/* gmem_postcopy_placed: @size bytes at @host in the mapping of @block came in */
+/* gmem_postcopy_placed: @size bytes at @host, in @block, came in */
 void gmem_postcopy_placed(RAMBlock *block, void *host, size_t size);
 
 /* gmem_postcopy_faulted: userfaultfd says that a page of @block is needed */

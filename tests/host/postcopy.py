@@ -6,7 +6,7 @@ import threading
 
 from guest import MIB, wait_until
 from memslots import HOLES, why_mapped
-from migration import (MEMORY, assert_slots, is_running, let_go, listen,
+from migration import (MEMORY, assert_slots, is_running, listen,
                        set_capabilities, set_parameters, status)
 
 STRATEGIES = ['userfault', 'mapped']
@@ -53,13 +53,26 @@ def is_incoming(guest):
     return guest.memory.startswith('by-')
 
 
+def be_able(guest, capabilities):
+    set_capabilities(PREEMPT, False, guest)
+    set_capabilities(capabilities, True, guest)
+
+
+def wait_for_source(destination, capabilities=tuple(RAM)):
+    """Where the source is to send to"""
+    be_able(destination, capabilities)
+    return listen(destination)
+
+
 def begin(source, destination, uri, bandwidth=SLOW, capabilities=RAM):
     """Lets the guest run at the destination while nearly all of its memory is
     at the source"""
-    set_capabilities(capabilities, True, source, destination)
+    if not uri:
+        uri = wait_for_source(destination, capabilities)
+    be_able(source, capabilities)
     set_parameters({'max-bandwidth': 16 * MIB, 'downtime-limit': 1,
                     'max-postcopy-bandwidth': bandwidth}, source)
-    source.cmd('migrate', uri=uri or listen(destination))
+    source.cmd('migrate', uri=uri)
     wait_until(lambda: source.cmd('query-migrate').get('ram', {}).get(
         'transferred', 0) > 0)
     source.cmd('migrate-start-postcopy')
@@ -71,14 +84,23 @@ def hurry(source):
     set_parameters({'max-postcopy-bandwidth': 0}, source)
 
 
-def finish(source, destination):
+def complete(source, destination):
+    """All of the guest is at the destination, and as it was"""
     hurry(source)
     for guest in source, destination:
         wait_until(lambda guest=guest: status(guest) == 'completed', 120)
+    destination.wait_pass()
+    destination.all_there = True
+
+
+def arrived(destination):
+    return getattr(destination, 'all_there', False)
+
+
+def finish(source, destination):
+    complete(source, destination)
     if is_incoming(destination):
         assert_over(destination)
-    destination.wait_pass()
-    let_go(source)
 
 
 def move(source, destination, during=None, capabilities=RAM, **kwargs):
