@@ -7,11 +7,12 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/bitmap.h"
+#include "qemu/lockcnt.h"
 #include "exec/target_page.h"
+#include "hw/core/cpu.h"
 #include "migration/migration.h"
 #include "migration/postcopy-ram.h"
 #include "migration/ram.h"
-#include "system/accel-blocker.h"
 #include "system/ramblock.h"
 #include "gmem/caps.h"
 #include "gmem/postcopy.h"
@@ -20,6 +21,9 @@
 
 /* What auto is where the kernel has both: docs/postcopy.md tells why. */
 #define BETTER GUEST_MEMFD_POSTCOPY_USERFAULT
+
+/* Time for a vCPU to come out of the guest; ample on a host that is busy. */
+#define LONGEST_EXIT_MS 1000
 
 static bool kernel_has(GuestMemfdInterface name)
 {
@@ -171,6 +175,30 @@ static bool end(GuestMemfd *gmem, void *opaque)
     return true;
 }
 
+static bool a_vcpu_is_in_kvm(void)
+{
+    CPUState *cpu;
+
+    CPU_FOREACH(cpu) {
+        if (qemu_lockcnt_count(&cpu->in_ioctl_lock)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * All vCPUs have been kicked, and leave the guest at once; none comes back.
+ * Who is in KVM for longer is not in the guest: it waits there for a page that
+ * does not come, and returns when userfaultfd lets go.
+ */
+static void wait_for_vcpus(void)
+{
+    for (int i = 0; i < LONGEST_EXIT_MS && a_vcpu_is_in_kvm(); i++) {
+        g_usleep(1000);
+    }
+}
+
 void gmem_postcopy_end(void)
 {
     bool complete = true;
@@ -179,13 +207,13 @@ void gmem_postcopy_end(void)
         return;
     }
     gmem_for_each(check_complete, &complete);
-    if (!complete) {
-        /* no vCPU is inside KVM any more after this, and none comes back */
-        accel_ioctl_inhibit_begin();
-        accel_ioctl_inhibit_end();
-    }
     gmem_userfault_close();
     gmem_for_each(stop_incoming, NULL);
+    if (!complete) {
+        /* memslots stay as they are: to change them might have to wait */
+        wait_for_vcpus();
+        return;
+    }
     gmem_tell_postcopy_changed();
     gmem_for_each(end, NULL);
 }

@@ -76,7 +76,7 @@ def begin(source, destination, uri, bandwidth=SLOW, capabilities=RAM):
     wait_until(lambda: source.cmd('query-migrate').get('ram', {}).get(
         'transferred', 0) > 0)
     source.cmd('migrate-start-postcopy')
-    wait_until(lambda: status(source) == 'postcopy-active')
+    wait_until(lambda: status(source).startswith('postcopy-'))
     wait_until(lambda: is_running(destination))
 
 

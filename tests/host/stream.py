@@ -90,12 +90,13 @@ class Stream:
         return self.change(self.block, head - flags, flags, record)
 
 
-def once(change):
-    """For the first page of pc.ram that is not zero and does not name it"""
+def once(change, ready):
+    """For the first page of pc.ram that is not zero and does not name it, once
+    ready, a threading.Event, is set"""
     done = []
 
     def instead(block, address, flags, record):
-        if (done or block != 'pc.ram' or not flags & PAGE or
+        if (done or not ready.is_set() or block != 'pc.ram' or not flags & PAGE or
                 not flags & CONTINUE):
             return record
         done.append(address)

@@ -5,6 +5,7 @@ import os
 import random
 import re
 import signal
+import threading
 import time
 
 import pytest
@@ -14,7 +15,7 @@ from memslots import why_mapped
 from migration import (assert_stayed, is_running, listen,
                        set_capabilities, set_parameters, status)
 from postcopy import (PREEMPT, RAM, STRATEGIES, Wire, arrived, assert_incoming,
-                      begin, complete, finish, hurry, info, move, paused,
+                      be_able, begin, complete, finish, hurry, info, move, paused,
                       recover, wait_for_source)
 from stream import beyond, never, once, twice
 
@@ -257,8 +258,10 @@ def test_a_page_cannot_be_placed(pair, fail, strategy, error):
 def test_a_source_sends_nonsense(pair, strategy, change):
     """Postcopy is paused then, too"""
     source, destination = pair(strategy)
-    wire = Wire(wait_for_source(destination), once(change))
+    running = threading.Event()
+    wire = Wire(wait_for_source(destination), once(change, running))
     begin(source, destination, wire.uri)
+    running.set()
     paused(destination, source)
     assert_incoming(destination)
     wire.cut()
@@ -267,17 +270,22 @@ def test_a_source_sends_nonsense(pair, strategy, change):
 
 
 @on_gmem
-@by_strategy
+@by_userfault
 def test_a_source_keeps_a_page_for_itself(pair, strategy):
     """... and says that it is done: the guest does not run on zeros"""
     source, destination = pair(strategy)
-    wire = Wire(wait_for_source(destination), once(never))
+    running = threading.Event()
+    wire = Wire(wait_for_source(destination), once(never, running))
     begin(source, destination, wire.uri)
+    running.set()
     hurry(source)
     wait_until(lambda: destination.cmd('query-status')['status']
                == 'internal-error')
     assert "memory backend 'pc.ram': postcopy is over, and 4096 bytes of it " \
         'are missing: this VM can never run again' in destination.log()
+    destination.cmd('system_reset')
+    wait_until(lambda: destination.cmd('query-status')['status']
+               == 'prelaunch')
     with pytest.raises(Exception, match='4096 bytes of it are missing'):
         destination.cmd('cont')
     assert not re.search(destination.fatal, destination.console())
@@ -288,8 +296,9 @@ def test_a_source_keeps_a_page_for_itself(pair, strategy):
 def test_a_bitmap_is_refused(pair, fail):
     """... and the memory waits for its pages in mapped slots instead"""
     source, destination = pair('userfault')
+    uri = wait_for_source(destination)
     fail('bound 0 1')
-    begin(source, destination, None)
+    begin(source, destination, uri)
     assert why_mapped(destination.block()) == {'postcopy'}
     assert 'they are mapped until postcopy is over' in destination.log()
     complete(source, destination)
@@ -297,20 +306,19 @@ def test_a_bitmap_is_refused(pair, fail):
 
 
 @on_gmem
-def test_listening_fails(traveller, fail):
+def test_listening_fails(pair, fail):
     """The source, which has not let go of the guest, runs on, bound again"""
-    source = traveller.be()
-    destination = traveller.start(incoming=True)
-    set_capabilities(RAM, True, source, destination)
+    source, destination = pair('userfault')
+    uri = wait_for_source(destination)
+    be_able(source, RAM)
     set_parameters({'max-bandwidth': 16 * MIB, 'downtime-limit': 1}, source)
-    source.cmd('migrate', uri=listen(destination))
+    source.cmd('migrate', uri=uri)
     fail('register 0 1000')
     wait_until(lambda: status(source) == 'active')
     source.cmd('migrate-start-postcopy')
     exit_status, said = destination.wait_ended()
     assert exit_status == 1 and 'userfault register' in said
     wait_until(lambda: status(source) == 'failed')
-    set_capabilities(RAM, False, source)
     if not is_running(source):
         source.cmd('cont')
     assert_stayed(source)
