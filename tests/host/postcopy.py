@@ -64,6 +64,12 @@ def wait_for_source(destination, capabilities=tuple(RAM)):
     return listen(destination)
 
 
+def under_way(source):
+    """The destination has been told that postcopy may come"""
+    wait_until(lambda: source.cmd('query-migrate').get('ram', {}).get(
+        'transferred', 0) > MIB)
+
+
 def begin(source, destination, uri, bandwidth=SLOW, capabilities=RAM):
     """Lets the guest run at the destination while nearly all of its memory is
     at the source"""
@@ -73,8 +79,7 @@ def begin(source, destination, uri, bandwidth=SLOW, capabilities=RAM):
     set_parameters({'max-bandwidth': 16 * MIB, 'downtime-limit': 1,
                     'max-postcopy-bandwidth': bandwidth}, source)
     source.cmd('migrate', uri=uri)
-    wait_until(lambda: source.cmd('query-migrate').get('ram', {}).get(
-        'transferred', 0) > 0)
+    under_way(source)
     source.cmd('migrate-start-postcopy')
     wait_until(lambda: status(source).startswith('postcopy-'))
     wait_until(lambda: is_running(destination))

@@ -16,7 +16,7 @@ from migration import (assert_stayed, is_running, listen,
                        set_capabilities, set_parameters, status)
 from postcopy import (PREEMPT, RAM, STRATEGIES, Wire, arrived, assert_incoming,
                       be_able, begin, complete, finish, hurry, info, move, paused,
-                      recover, wait_for_source)
+                      recover, under_way, wait_for_source)
 from stream import beyond, never, once, twice
 
 on_gmem = pytest.mark.kernel('gmem')
@@ -313,8 +313,8 @@ def test_listening_fails(pair, fail):
     be_able(source, RAM)
     set_parameters({'max-bandwidth': 16 * MIB, 'downtime-limit': 1}, source)
     source.cmd('migrate', uri=uri)
+    under_way(source)
     fail('register 0 1000')
-    wait_until(lambda: status(source) == 'active')
     source.cmd('migrate-start-postcopy')
     exit_status, said = destination.wait_ended()
     assert exit_status == 1 and 'userfault register' in said
