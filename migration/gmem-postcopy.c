@@ -19,7 +19,7 @@
 #include "gmem/userfault.h"
 #include "trace/trace-gmem_system.h"
 
-/* What auto is where the kernel has both: docs/postcopy.md tells why. */
+/* What auto is where the kernel has both: docs/postcopy.md, Measured. */
 #define BETTER GUEST_MEMFD_POSTCOPY_USERFAULT
 
 /* Time for a vCPU to come out of the guest; ample on a host that is busy. */
