@@ -119,6 +119,7 @@ def test_the_strategy_is_shown(traveller):
 
 
 @on_gmem
+@pytest.mark.long
 def test_all_that_is_mapped_stays_mapped(pair):
     """slots=mapped needs no bitmap, whatever is asked for"""
     source, destination = pair('userfault')
@@ -143,6 +144,7 @@ def test_slots_come_and_go_meanwhile(pair, strategy):
 
 
 @on_gmem
+@pytest.mark.long
 @by_userfault
 def test_a_user_changes_slots_meanwhile(pair, strategy):
     def change(_source, destination):
@@ -253,6 +255,7 @@ def test_a_page_cannot_be_placed(pair, fail, strategy, error):
 
 
 @on_gmem
+@pytest.mark.long
 @by_userfault
 @pytest.mark.parametrize('change', [twice, long(beyond)])
 def test_a_source_sends_nonsense(pair, strategy, change):
@@ -293,6 +296,7 @@ def test_a_source_keeps_a_page_for_itself(pair, strategy):
 
 
 @on_gmem
+@pytest.mark.long
 def test_a_bitmap_is_refused(pair, fail):
     """... and the memory waits for its pages in mapped slots instead"""
     source, destination = pair('userfault')
@@ -325,6 +329,7 @@ def test_listening_fails(pair, fail):
 
 
 @on_gmem
+@pytest.mark.long
 @by_userfault
 def test_memory_is_plugged_meanwhile(boot, strategy):
     """It is none of what comes in"""
@@ -349,6 +354,7 @@ def test_memory_is_plugged_meanwhile(boot, strategy):
 
 
 @on_gmem
+@pytest.mark.long
 @by_userfault
 def test_prealloc_waits(pair, strategy):
     """A page that is allocated would be zero, and could not come in"""
@@ -361,11 +367,11 @@ def test_prealloc_waits(pair, strategy):
 
 
 @on_gmem
+@pytest.mark.long
 @by_strategy
-@pytest.mark.parametrize('name', [long('postcopy-blocktime')])
-def test_blocktime_is_that_of_vcpus(pair, strategy, name):
+def test_blocktime_is_that_of_vcpus(pair, strategy):
     source, destination = pair(strategy)
-    set_capabilities([name], True, destination)
+    set_capabilities(['postcopy-blocktime'], True, destination)
     begin(source, destination, None)
     finish(source, destination)
     told = destination.cmd('query-migrate')
