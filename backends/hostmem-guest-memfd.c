@@ -10,6 +10,7 @@
 #include "qemu/module.h"
 #include "qemu/units.h"
 #include "hw/boards.h"
+#include "migration/misc.h"
 #include "system/hostmem.h"
 #include "system/kvm.h"
 #include "system/ramblock.h"
@@ -144,10 +145,21 @@ static void refuse_slots(GuestMemfdSlots slots, Error **errp)
                "guest-memfd=on, or leave it out", GuestMemfdSlots_str(slots));
 }
 
+static void refuse_postcopy(GuestMemfdPostcopy postcopy, Error **errp)
+{
+    error_setg(errp, "postcopy=%s: the memory is no guest_memfd; use "
+               "guest-memfd=on, or leave it out",
+               GuestMemfdPostcopy_str(postcopy));
+}
+
 static bool check_other(HostMemoryBackend *backend, Error **errp)
 {
     if (backend->gmem.slots_given) {
         refuse_slots(backend->gmem.slots, errp);
+        return false;
+    }
+    if (backend->gmem.postcopy_given) {
+        refuse_postcopy(backend->gmem.postcopy, errp);
         return false;
     }
     return true;
@@ -189,7 +201,7 @@ static bool create(HostMemoryBackend *backend, Error **errp)
     return gmem_ram_create(&backend->mr, OBJECT(backend), name, id,
                            backend->size, GUEST_MEMFD_FLAG_MMAP |
                            GUEST_MEMFD_FLAG_INIT_SHARED,
-                           backend->gmem.slots, errp);
+                           backend->gmem.slots, backend->gmem.postcopy, errp);
 }
 
 bool gmem_hostmem_alloc(HostMemoryBackend *backend, Error **errp)
@@ -242,6 +254,17 @@ static bool check_available(uint64_t size, Error **errp)
     return true;
 }
 
+/* A page that is allocated now would be zero, and could not come in later. */
+static bool check_incoming(const GuestMemfd *gmem, Error **errp)
+{
+    if (migration_incoming_postcopy_advised() && gmem->block->receivedmap) {
+        error_setg(errp, "prealloc=on: its pages are coming in from the "
+                   "source of a migration; try again when that is over");
+        return false;
+    }
+    return true;
+}
+
 /* By the mapping, unless KVM will take the pages from the file. */
 static bool prealloc(HostMemoryBackend *backend, uint64_t start,
                      uint64_t size, int threads, ThreadContext *context,
@@ -263,7 +286,8 @@ static bool prealloc(HostMemoryBackend *backend, uint64_t start,
     }
     if (gmem) {
         gmem_allocated(gmem, start, size, &allocated);
-        ok = check_available(size - allocated, errp);
+        ok = check_incoming(gmem, errp) &&
+             check_available(size - allocated, errp);
     }
     if (ok && gmem && gmem->slots != GUEST_MEMFD_SLOTS_MAPPED) {
         ok = gmem_prealloc(gmem, start, size, errp);
@@ -339,6 +363,27 @@ static void set_slots(Object *obj, int value, Error **errp)
     backend->gmem.slots = value;
 }
 
+static int get_postcopy(Object *obj, Error **errp)
+{
+    return MEMORY_BACKEND(obj)->gmem.postcopy;
+}
+
+/* Of memory that exists, it matters when postcopy begins. */
+static void set_postcopy(Object *obj, int value, Error **errp)
+{
+    HostMemoryBackend *backend = MEMORY_BACKEND(obj);
+
+    backend->gmem.postcopy_given = true;
+    if (host_memory_backend_mr_inited(backend)) {
+        if (!backend->gmem.wanted) {
+            refuse_postcopy(value, errp);
+            return;
+        }
+        gmem_from_region(&backend->mr)->postcopy.policy = value;
+    }
+    backend->gmem.postcopy = value;
+}
+
 void gmem_hostmem_class_init(ObjectClass *oc)
 {
     object_class_property_add_bool(oc, "guest-memfd", get_wanted, set_wanted);
@@ -349,6 +394,11 @@ void gmem_hostmem_class_init(ObjectClass *oc)
                                    get_slots, set_slots);
     object_class_property_set_description(oc, "slots",
         "How KVM reaches the pages of a guest_memfd (auto, bound, mapped)");
+    object_class_property_add_enum(oc, "postcopy", "GuestMemfdPostcopy",
+                                   &GuestMemfdPostcopy_lookup,
+                                   get_postcopy, set_postcopy);
+    object_class_property_set_description(oc, "postcopy",
+        "How its pages come in by postcopy (auto, mapped, userfault)");
 }
 
 void gmem_hostmem_init(HostMemoryBackend *backend)
@@ -357,6 +407,7 @@ void gmem_hostmem_init(HostMemoryBackend *backend)
 
     backend->gmem.wanted = machine->gmem.wanted;
     backend->gmem.slots = machine->gmem.slots;
+    backend->gmem.postcopy = machine->gmem.postcopy;
 }
 
 static void guest_memfd_backend_instance_init(Object *obj)
@@ -411,6 +462,17 @@ static void machine_set_slots(Object *obj, int value, Error **errp)
     MACHINE(obj)->gmem.slots_given = true;
 }
 
+static int machine_get_postcopy(Object *obj, Error **errp)
+{
+    return MACHINE(obj)->gmem.postcopy;
+}
+
+static void machine_set_postcopy(Object *obj, int value, Error **errp)
+{
+    MACHINE(obj)->gmem.postcopy = value;
+    MACHINE(obj)->gmem.postcopy_given = true;
+}
+
 bool gmem_machine_check(const MachineState *machine, Error **errp)
 {
     if (gmem_conversions()->enabled && !kvm_enabled()) {
@@ -423,6 +485,13 @@ bool gmem_machine_check(const MachineState *machine, Error **errp)
                    "guest_memfd; add guest-memfd=on, or use slots= with the "
                    "backends that are one",
                    GuestMemfdSlots_str(machine->gmem.slots));
+        return false;
+    }
+    if (machine->gmem.postcopy_given && !machine->gmem.wanted) {
+        error_setg(errp, "guest-memfd-postcopy=%s: the machine's memory is no "
+                   "guest_memfd; add guest-memfd=on, or use postcopy= with "
+                   "the backends that are one",
+                   GuestMemfdPostcopy_str(machine->gmem.postcopy));
         return false;
     }
     return true;
@@ -439,6 +508,12 @@ void gmem_machine_class_init(ObjectClass *oc)
                                    machine_get_slots, machine_set_slots);
     object_class_property_set_description(oc, "guest-memfd-slots",
         "How KVM reaches the pages of a guest_memfd (auto, bound, mapped)");
+    object_class_property_add_enum(oc, "guest-memfd-postcopy",
+                                   "GuestMemfdPostcopy",
+                                   &GuestMemfdPostcopy_lookup,
+                                   machine_get_postcopy, machine_set_postcopy);
+    object_class_property_set_description(oc, "guest-memfd-postcopy",
+        "How their pages come in by postcopy (auto, mapped, userfault)");
 }
 
 static void register_types(void)

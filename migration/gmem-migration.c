@@ -7,11 +7,14 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qapi/qapi-types-migration.h"
+#include "qemu/error-report.h"
 #include "qemu/rcu.h"
 #include "system/ramblock.h"
+#include "system/runstate.h"
 #include "gmem/caps.h"
 #include "gmem/gmem.h"
 #include "gmem/migration.h"
+#include "gmem/postcopy.h"
 #include "gmem/state.h"
 
 static GuestMemfd *first_gmem(void)
@@ -27,6 +30,59 @@ static GuestMemfd *first_gmem(void)
     return NULL;
 }
 
+/* What needs pages to come in while the guest runs; NULL if nothing does */
+static const char *postcopy_capability(const bool *caps)
+{
+    static const MigrationCapability needy[] = {
+        MIGRATION_CAPABILITY_POSTCOPY_RAM,
+        MIGRATION_CAPABILITY_POSTCOPY_PREEMPT,
+        MIGRATION_CAPABILITY_POSTCOPY_BLOCKTIME,
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(needy); i++) {
+        if (caps[needy[i]]) {
+            return MigrationCapability_str(needy[i]);
+        }
+    }
+    return NULL;
+}
+
+typedef struct PostcopyCheck {
+    const char *capability;
+    Error **errp;
+} PostcopyCheck;
+
+static bool check_postcopy_of(GuestMemfd *gmem, void *opaque)
+{
+    const PostcopyCheck *check = opaque;
+
+    return gmem_postcopy_check(gmem, check->capability, check->errp);
+}
+
+/* A source only sends; what its destination can do is not known here. */
+static bool check_postcopy(const bool *caps, Error **errp)
+{
+    static bool told;
+    PostcopyCheck check = {
+        .capability = postcopy_capability(caps),
+        .errp = errp,
+    };
+
+    if (!check.capability) {
+        return true;
+    }
+    if (runstate_check(RUN_STATE_INMIGRATE)) {
+        return gmem_for_each(check_postcopy_of, &check);
+    }
+    if (!told) {
+        told = true;
+        info_report("%s: whether pages of a guest_memfd can be brought in by "
+                    "postcopy is up to the kernel of the destination, which "
+                    "is asked there", check.capability);
+    }
+    return true;
+}
+
 bool gmem_migration_check_caps(const bool *caps, Error **errp)
 {
     const GuestMemfd *gmem = first_gmem();
@@ -35,10 +91,7 @@ bool gmem_migration_check_caps(const bool *caps, Error **errp)
     if (!gmem) {
         return true;
     }
-    if (caps[MIGRATION_CAPABILITY_POSTCOPY_RAM]) {
-        error_setg(errp, "memory backend '%s': postcopy-ram: pages of a "
-                   "guest_memfd cannot be brought in after the guest has "
-                   "started; use precopy", gmem->id);
+    if (!check_postcopy(caps, errp)) {
         return false;
     }
     if (caps[MIGRATION_CAPABILITY_BACKGROUND_SNAPSHOT]) {

@@ -14,6 +14,7 @@
 #include "system/ramblock.h"
 #include "gmem/caps.h"
 #include "gmem/gmem.h"
+#include "gmem/postcopy.h"
 #include "gmem/slots-view.h"
 #include "gmem/state.h"
 #include "gmem/uapi.h"
@@ -90,6 +91,7 @@ static GuestMemfdBlock *block_info(GuestMemfd *gmem)
     info->mapped_bytes = covered_bytes(info->slots, false) -
                          info->bound_bytes;
     add_pages(info, gmem);
+    info->postcopy = gmem_postcopy_query(gmem);
     info->counters = QAPI_CLONE(GuestMemfdCounters, &gmem->counters);
     return info;
 }
@@ -147,6 +149,19 @@ static void print_conversions(GString *buf, const char *where,
     }
 }
 
+static void print_postcopy(GString *buf, const GuestMemfdPostcopyInfo *n)
+{
+    g_string_append_printf(buf, "  postcopy: %s (%s)%s; %" PRIu64 " exits, %"
+                           PRIu64 " requests, %" PRIu64 " pages placed, %"
+                           PRIu64 " KiB missing\n",
+                           GuestMemfdPostcopy_str(n->policy),
+                           n->has_strategy
+                           ? GuestMemfdPostcopy_str(n->strategy)
+                           : "not on this host",
+                           n->incoming ? ", incoming" : "", n->exits,
+                           n->requests, n->placed, n->missing_bytes >> 10);
+}
+
 static void print_bytes(GString *buf, const GuestMemfdBlock *block)
 {
     g_string_append_printf(buf, "  bound %" PRIu64 " KiB, mapped %" PRIu64
@@ -179,6 +194,7 @@ static void print_block(GString *buf, const GuestMemfdBlock *block)
     g_string_append_c(buf, '\n');
     print_bytes(buf, block);
     print_slots(buf, block);
+    print_postcopy(buf, block->postcopy);
     print_conversions(buf, "private", block->to_private);
     print_conversions(buf, "shared", block->to_shared);
 }

@@ -14,6 +14,7 @@
 #include "gmem/gmem.h"
 #include "gmem/state.h"
 #include "gmem/uapi.h"
+#include "gmem/userfault.h"
 #include "gmem-listeners.h"
 #include "trace/trace-gmem_system.h"
 
@@ -100,6 +101,17 @@ void gmem_lose(GuestMemfd *gmem, const char *what, int ret)
     }
 }
 
+void gmem_tell_postcopy_changed(void)
+{
+    GmemListener *listener;
+
+    QTAILQ_FOREACH(listener, &listeners, next) {
+        if (listener->postcopy_changed) {
+            listener->postcopy_changed();
+        }
+    }
+}
+
 /* Not RAMBlock.cpr_blocker: that one goes when the block's device does. */
 static bool block_cpr(GuestMemfd *gmem, Error **errp)
 {
@@ -131,7 +143,8 @@ static GuestMemfd *gmem_new(MemoryRegion *mr, const char *id, int fd,
 
 bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
                      const char *id, uint64_t size, uint64_t flags,
-                     GuestMemfdSlots slots, Error **errp)
+                     GuestMemfdSlots slots, GuestMemfdPostcopy postcopy,
+                     Error **errp)
 {
     ERRP_GUARD();
     GuestMemfd *gmem;
@@ -151,6 +164,7 @@ bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
 
     gmem = gmem_new(mr, id, fd, flags);
     gmem->slots = slots;
+    gmem->postcopy.policy = postcopy;
 
     /* from here on the block owns all of it, and the caller the block */
     return block_cpr(gmem, errp);
@@ -225,6 +239,7 @@ void gmem_free(GuestMemfd *gmem)
     if (gmem->apart) {
         close(gmem->fd);
     }
+    gmem_userfault_end(gmem);
     gmem_state_free(gmem->state);
     if (gmem->places) {
         g_array_free(gmem->places, true);

@@ -68,6 +68,9 @@ GuestMemfdWhyMapped gmem_policy_why_mapped(const GmemView *view,
     if (state->tracked) {
         return GUEST_MEMFD_WHY_MAPPED_WRITE_TRACKING;
     }
+    if (state->postcopy) {
+        return GUEST_MEMFD_WHY_MAPPED_POSTCOPY;
+    }
     if (state->refused) {
         return GUEST_MEMFD_WHY_MAPPED_REFUSED;
     }

@@ -126,6 +126,7 @@ static bool slots_changed(GuestMemfd *gmem, Error **errp)
 
 static GmemListener slots_listener = {
     .slots_changed = slots_changed,
+    .postcopy_changed = gmem_slots_refresh,
     .lost = gmem_slots_lost,
 };
 

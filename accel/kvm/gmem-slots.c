@@ -20,6 +20,8 @@
 #include "gmem/slot-policy.h"
 #include "gmem/slots.h"
 #include "gmem/slots-view.h"
+#include "gmem/uapi.h"
+#include "gmem/userfault.h"
 #include "trace/trace-gmem_accel_kvm.h"
 
 /* Why the guest must not run; NULL if it may.  BQL. */
@@ -43,6 +45,20 @@ static uint32_t slot_other_flags(const KVMSlot *slot)
                              : slot->flags;
 }
 
+/* What @slot has of the bitmap of missing pages, or NULL */
+static void *slot_bitmap(const KVMSlot *slot)
+{
+    return gmem_userfault_bitmap(slot->gmem, gmem_slot_offset(slot));
+}
+
+/* Are pages missing that KVM would take for zeros in a bound slot? */
+static bool slot_must_wait(const KVMSlot *slot)
+{
+    const GmemPostcopy *postcopy = &slot->gmem->postcopy;
+
+    return postcopy->incoming && (postcopy->refused || !slot_bitmap(slot));
+}
+
 GuestMemfdWhyMapped gmem_slot_why_mapped(KVMMemoryListener *kml,
                                          const KVMSlot *slot)
 {
@@ -53,6 +69,7 @@ GuestMemfdWhyMapped gmem_slot_why_mapped(KVMMemoryListener *kml,
         .policy = gmem->slots,
         .flags = slot_other_flags(slot),
         .tracked = gmem->block->flags & RAM_UF_WRITEPROTECT,
+        .postcopy = slot_must_wait(slot),
         .refused = gmem->bind_refused,
     };
 
@@ -66,9 +83,13 @@ GuestMemfdWhyMapped gmem_slot_why_mapped(KVMMemoryListener *kml,
 
 static uint32_t slot_wanted_flags(KVMMemoryListener *kml, const KVMSlot *slot)
 {
-    return slot_other_flags(slot) |
-           (gmem_slot_why_mapped(kml, slot) == GMEM_NOT_MAPPED
-            ? KVM_MEM_GUEST_MEMFD : 0);
+    uint32_t flags = slot_other_flags(slot);
+
+    if (gmem_slot_why_mapped(kml, slot) != GMEM_NOT_MAPPED) {
+        return flags;
+    }
+    return flags | KVM_MEM_GUEST_MEMFD |
+           (slot->gmem->postcopy.incoming ? KVM_MEM_USERFAULT : 0);
 }
 
 /* Tell KVM about @slot with @flags; @size 0 deletes it.  0 or -errno. */
@@ -86,8 +107,12 @@ static int slot_ioctl(KVMMemoryListener *kml, KVMSlot *slot, uint32_t flags,
         .guest_memfd = bound ? gmem->fd : -1,
         .guest_memfd_offset = bound ? gmem_slot_offset(slot) : 0,
     };
-    int ret = kvm_vm_ioctl(kvm_state, KVM_SET_USER_MEMORY_REGION2, &region);
+    int ret;
 
+    if (region.flags & KVM_MEM_USERFAULT) {
+        region.pad2[GMEM_USERFAULT_BITMAP_PAD] = (uintptr_t)slot_bitmap(slot);
+    }
+    ret = kvm_vm_ioctl(kvm_state, KVM_SET_USER_MEMORY_REGION2, &region);
     trace_gmem_slot(gmem->id, kml->as_id, slot->slot,
                     slot->start_addr, size, gmem_slot_offset(slot), flags, ret);
     gmem->counters.refused += ret < 0;
@@ -176,12 +201,29 @@ static int slot_create_exactly(KVMMemoryListener *kml, KVMSlot *slot,
     return ret;
 }
 
+/* KVM takes no bitmap: wait for the pages of this memory in mapped slots. */
+static int slot_create_mapped(KVMMemoryListener *kml, KVMSlot *slot,
+                              uint32_t *flags, int ret)
+{
+    warn_report("memory backend '%s': KVM refuses a userfault bitmap for 0x%"
+                PRIx64 " bytes at 0x%" PRIx64 ": %s; they are mapped until "
+                "postcopy is over", slot->gmem->id,
+                (uint64_t)slot->memory_size, (uint64_t)slot->start_addr,
+                strerror(-ret));
+    slot->gmem->postcopy.refused = true;
+    *flags &= ~(KVM_MEM_GUEST_MEMFD | KVM_MEM_USERFAULT);
+    return slot_ioctl(kml, slot, *flags, slot->memory_size);
+}
+
 /* The same; slots=auto falls back from bound to mapped where that will do. */
 static int slot_create(KVMMemoryListener *kml, KVMSlot *slot, uint32_t flags)
 {
     GuestMemfd *gmem = slot->gmem;
     int ret = slot_create_exactly(kml, slot, flags);
 
+    if (ret < 0 && (flags & KVM_MEM_USERFAULT)) {
+        ret = slot_create_mapped(kml, slot, &flags, ret);
+    }
     if (ret < 0 && (flags & KVM_MEM_GUEST_MEMFD) && !gmem->state &&
         gmem->slots == GUEST_MEMFD_SLOTS_AUTO) {
         warn_report("memory backend '%s': KVM refuses to bind 0x%" PRIx64
@@ -197,6 +239,9 @@ static int slot_create(KVMMemoryListener *kml, KVMSlot *slot, uint32_t flags)
         return ret;
     }
     slot->old_flags = flags;
+    if (flags & KVM_MEM_USERFAULT) {
+        gmem_userfault_slot_added(gmem);
+    }
     *(gmem_slot_is_bound(slot) ? &gmem->counters.binds : &gmem->counters.maps) += 1;
     return 0;
 }
@@ -215,6 +260,9 @@ static int slot_delete(KVMMemoryListener *kml, KVMSlot *slot)
     if (ret == 0) {
         slot->old_flags = GMEM_SLOT_ABSENT;
         gmem_place_del(slot->gmem, slot->start_addr);
+        if (flags & KVM_MEM_USERFAULT) {
+            gmem_userfault_slot_removed(slot->gmem);
+        }
         *(flags & KVM_MEM_GUEST_MEMFD ? &counters->unbinds
                                       : &counters->unmaps) += 1;
     }

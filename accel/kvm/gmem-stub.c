@@ -8,6 +8,7 @@
 #include "qapi/error.h"
 #include "gmem/caps.h"
 #include "gmem/slots-view.h"
+#include "gmem/userfault.h"
 
 bool gmem_caps_check(Error **errp)
 {
@@ -49,4 +50,31 @@ bool gmem_slots_ready(Error **errp)
 bool gmem_slots_may_start(void)
 {
     return true;
+}
+
+bool gmem_userfault_begin(GuestMemfd *gmem, const unsigned long *received,
+                          uint64_t size)
+{
+    return false;
+}
+
+void gmem_userfault_end(GuestMemfd *gmem)
+{
+}
+
+void gmem_userfault_placed(GuestMemfd *gmem, uint64_t offset, uint64_t size)
+{
+}
+
+void gmem_userfault_open(void (*wake)(void))
+{
+}
+
+void gmem_userfault_close(void)
+{
+}
+
+bool gmem_userfault_next(GmemUserfaultRequest *request)
+{
+    return false;
 }

@@ -21,7 +21,23 @@
 #define GMEM_GMEM_H
 
 #include "qapi/qapi-types-gmem.h"
+#include "qemu/stats64.h"
 #include "system/memory.h"
+
+/*
+ * Pages that postcopy brings in while the guest runs.  Counters are written by
+ * whoever places a page or waits for one.
+ */
+typedef struct GmemPostcopy {
+    GuestMemfdPostcopy policy;      /* the backend's property */
+    GuestMemfdPostcopy strategy;    /* while incoming; never auto */
+    bool incoming;
+    bool refused;                   /* KVM took no bitmap this time */
+    struct GmemUserfault *userfault;    /* RCU: gmem/userfault.h */
+    Stat64 exits;
+    Stat64 requests;
+    Stat64 placed;
+} GmemPostcopy;
 
 typedef struct GuestMemfd {
     char *id;                   /* of the memory backend, for messages */
@@ -38,6 +54,8 @@ typedef struct GuestMemfd {
     GArray *places;             /* gmem/places.h */
     GuestMemfdConversions to_private;
     GuestMemfdConversions to_shared;
+
+    GmemPostcopy postcopy;      /* gmem/postcopy.h */
 
     /* of accel/kvm/gmem-slots.c */
     bool bind_refused;          /* slots=auto: the kernel said no once */
@@ -68,6 +86,12 @@ typedef struct GmemListener {
     bool (*slots_changed)(GuestMemfd *gmem, Error **errp);
 
     /*
+     * postcopy_changed: of every guest_memfd, whether pages are coming in,
+     * or how
+     */
+    void (*postcopy_changed)(void);
+
+    /*
      * place_new: KVM is about to have @place
      * place_gone: it has it no more
      * unmapped: after a change of the memory map, @gmem has no place left
@@ -92,6 +116,9 @@ void gmem_listener_register(GmemListener *listener);
 /* gmem_lose: tell of it */
 void gmem_lose(GuestMemfd *gmem, const char *what, int ret);
 
+/* gmem_tell_postcopy_changed: tell of it.  BQL held. */
+void gmem_tell_postcopy_changed(void);
+
 /*
  * gmem_ram_create: make @mr RAM of @size bytes in a new guest_memfd
  *
@@ -100,6 +127,7 @@ void gmem_lose(GuestMemfd *gmem, const char *what, int ret);
  * @size: a multiple of the host page size
  * @flags: GUEST_MEMFD_FLAG_*; MMAP must be among them
  * @slots: how KVM is to reach the pages
+ * @postcopy: how pages are to come in by postcopy
  *
  * All pages start out zero.  CPR modes that hand memory to
  * another process are blocked for as long as the block lives: the file
@@ -110,7 +138,8 @@ void gmem_lose(GuestMemfd *gmem, const char *what, int ret);
  */
 bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
                      const char *id, uint64_t size, uint64_t flags,
-                     GuestMemfdSlots slots, Error **errp);
+                     GuestMemfdSlots slots, GuestMemfdPostcopy postcopy,
+                     Error **errp);
 
 /*
  * gmem_ram_accompany: give @mr, which is ordinary RAM, a guest_memfd apart

@@ -27,17 +27,21 @@ typedef struct GmemHostmem {
     bool merge_on;              /* merge=on was asked for explicitly */
     bool seal_on;               /* seal=on was asked for explicitly */
     bool slots_given;           /* slots= was, with any value */
+    bool postcopy_given;        /* postcopy= was, with any value */
     GuestMemfdSlots slots;
+    GuestMemfdPostcopy postcopy;
 } GmemHostmem;
 
 /* What the machine was asked for; the member "gmem" of MachineState. */
 typedef struct GmemMachine {
     bool wanted;
     bool slots_given;           /* guest-memfd-slots=, with any value */
+    bool postcopy_given;        /* guest-memfd-postcopy=, with any value */
     GuestMemfdSlots slots;
+    GuestMemfdPostcopy postcopy;
 } GmemMachine;
 
-/* Add the properties guest-memfd and slots to class memory-backend. */
+/* Add our properties, such as guest-memfd, to class memory-backend. */
 void gmem_hostmem_class_init(ObjectClass *oc);
 
 /*
@@ -84,7 +88,7 @@ bool gmem_hostmem_prealloc_range(HostMemoryBackend *backend, uint64_t start,
 bool gmem_hostmem_can_flush(HostMemoryBackend *backend, const char *device,
                             Error **errp);
 
-/* Add the properties guest-memfd and guest-memfd-slots to class machine. */
+/* Add our properties, such as guest-memfd, to class machine. */
 void gmem_machine_class_init(ObjectClass *oc);
 
 /* Whether these properties make sense together.  Before the board is made. */

@@ -1,11 +1,11 @@
 /*
  * What migration cannot do with guest RAM in a guest_memfd
  *
- * Layer 2 (docs/architecture.md).  Precopy needs nothing from us: it reads and
+ * Layer 3 (docs/architecture.md).  Precopy needs nothing from us: it reads and
  * writes RAM through the mapping, and finds dirty pages because RAM is mapped
  * while they are logged (gmem/slots.h).  userfaultfd is another matter: it
  * sees accesses through the mapping only, and few kernels have it for a
- * guest_memfd.
+ * guest_memfd.  Postcopy has a header of its own, gmem/postcopy.h.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -34,6 +34,7 @@ typedef struct GmemSlotState {
     GuestMemfdSlots policy; /* the backend's property */
     uint32_t flags;         /* KVM_MEM_* of any RAM at that place */
     bool tracked;           /* writes through the mapping are being tracked */
+    bool postcopy;          /* pages are missing, and KVM would not know */
     bool refused;           /* the kernel refused to bind it */
 } GmemSlotState;
 

@@ -10,7 +10,8 @@ import pytest
 TOP = pathlib.Path(__file__).resolve().parents[2]
 OUT = TOP / 'build/docs'
 OPTIONS = ['memory-backend-guest-memfd', 'guest-memfd=on|off',
-           'guest-memfd-slots=auto|bound|mapped', 'slots=mapped']
+           'guest-memfd-slots=auto|bound|mapped', 'slots=mapped',
+           'guest-memfd-postcopy=auto|mapped|userfault', 'postcopy=mapped']
 SCHEMAS = [TOP / 'qapi/gmem.json', TOP / 'qapi/gmem-common.json']
 
 

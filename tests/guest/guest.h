@@ -21,6 +21,15 @@ unsigned long guest_physical(const void *address);
 bool fill_memory(unsigned percent);
 bool verify_memory(void);
 
+/* Of what was filled, as if it were endless: is the word at @offset intact? */
+bool filled_word_is_right(unsigned long offset);
+
+/*
+ * @threads read @pages pages each, which nobody has read since they came here,
+ * while @workers do something else; says how long an access took.
+ */
+bool touch_memory(unsigned threads, unsigned long pages, unsigned workers);
+
 /* To the guest's kernel; the pattern stays in the pages until they are used. */
 void release_memory(void);
 

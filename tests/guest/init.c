@@ -167,6 +167,20 @@ void release_memory(void)
     }
 }
 
+bool filled_word_is_right(unsigned long offset)
+{
+    const Chunk *first = &chunks[0];
+    size_t words = first->nr_words * nr_cpus;
+    const uint64_t *word = first->words + offset / sizeof(*word) % words;
+
+    if (*word == pattern(word)) {
+        return true;
+    }
+    printf("gmem-guest: CORRUPT: %p holds %016lx, not %016lx\n",
+           (void *)word, *word, pattern(word));
+    return false;
+}
+
 bool verify_memory(void)
 {
     unsigned long total_kib = strtoul(value_in("/proc/meminfo", "MemTotal:"),

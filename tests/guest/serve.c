@@ -23,6 +23,9 @@
  *   churn MIB                    a thread does that for ever, there and back ...
  *   rest                         ... up to this; how often it did
  *   aim PATH                     reads a page directly into what was converted
+ *   touch THREADS PAGES WORKERS  threads read so many pages each, out of order:
+ *                                how long an access took, and what workers did
+ *                                meanwhile
  *
  * sum and write answer with a number of bytes and their CRC-32.
  */
@@ -318,6 +321,12 @@ static bool do_aim(char **words)
     return true;
 }
 
+static bool do_touch(char **words)
+{
+    return touch_memory(strtoul(words[1], NULL, 0), strtoul(words[2], NULL, 0),
+                        strtoul(words[3], NULL, 0));
+}
+
 static const struct {
     const char *name;
     int min_words;
@@ -339,6 +348,7 @@ static const struct {
     { "churn", 2, do_churn },
     { "rest", 1, do_rest },
     { "aim", 2, do_aim },
+    { "touch", 4, do_touch },
 };
 
 static bool run(char *line)

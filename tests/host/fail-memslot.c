@@ -16,6 +16,8 @@
  *   held        pages do not become private in their file: EAGAIN, the first
  *   untold      KVM does not hear of addresses where pages become shared
  *   punch       holes in files are not made: EIO
+ *   register    userfaultfd watches no memory: ENOMEM
+ *   copy-ERROR  it places no page; ERROR: ENOMEM, EAGAIN or EEXIST
  *
  * With GMEM_HIDE in the environment a guest_memfd can have no flags.  All else
  * goes to the real functions.
@@ -34,6 +36,7 @@
 #include <unistd.h>
 #include <linux/falloc.h>
 #include <linux/kvm.h>
+#include <linux/userfaultfd.h>
 
 int ioctl(int fd, unsigned long request, ...);
 int fallocate(int fd, int mode, off_t start, off_t size);
@@ -126,6 +129,20 @@ int fallocate64(int fd, int mode, off_t start, off_t size)
     return fallocate(fd, mode, start, size);
 }
 
+/* What userfaultfd is to say, or 0 */
+static int userfaultfd_error(unsigned long request)
+{
+    if (request == UFFDIO_REGISTER) {
+        return its_turn("register") ? ENOMEM : 0;
+    }
+    if (request != UFFDIO_COPY && request != UFFDIO_ZEROPAGE) {
+        return 0;
+    }
+    return its_turn("copy-ENOMEM") ? ENOMEM
+           : its_turn("copy-EAGAIN") ? EAGAIN
+           : its_turn("copy-EEXIST") ? EEXIST : 0;
+}
+
 static bool must_fail(const struct kvm_userspace_memory_region2 *region)
 {
     unsigned nth;
@@ -152,6 +169,11 @@ int ioctl(int fd, unsigned long request, ...)
 
     if (request == KVM_SET_USER_MEMORY_REGION2 && must_fail(arg)) {
         errno = ENOMEM;
+        return -1;
+    }
+    ret = userfaultfd_error(request);
+    if (ret) {
+        errno = ret;
         return -1;
     }
     if (sets_attributes(request)) {

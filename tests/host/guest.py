@@ -115,6 +115,10 @@ class Guest(QEMUMachine):
     def wait_serving(self):
         """A guest with then='serve' can be told what to do, from now on."""
         self.wait_for('gmem-guest: serving')
+        self.connect_control()
+
+    def connect_control(self):
+        """The same of a guest that was told so before it came here"""
         self._control = socket.socket(socket.AF_UNIX)
         self._control.connect(self._control_path())
 

@@ -113,7 +113,7 @@ def wait_completed(guest):
 
 def assert_slots(guest):
     """They are what the guest was given, and no dirty pages are logged"""
-    if guest.memory in ('gmem', 'bound'):
+    if guest.memory in ('gmem', 'bound') or guest.memory.startswith('by-'):
         assert_bound(guest.block())
     elif guest.memory == 'mapped':
         assert_mapped(guest.block(), 'requested')

@@ -23,7 +23,8 @@ def block_lines(block):
     sizes = ', '.join(f'{what} {block[f"{what}-bytes"] >> 10} KiB'
                       for what in ('bound', 'mapped', 'shared', 'private',
                                    'allocated'))
-    n = block['counters']
+    n, postcopy = block['counters'], block['postcopy']
+    strategy = postcopy.get('strategy', 'not on this host')
     return [f'{block["id"]} (memdev {block["memdev"]}): '
             f'{block["size"] >> 20} MiB, slots={block["slots-policy"]}',
             f'backing: {block["backing"]}, '
@@ -33,7 +34,11 @@ def block_lines(block):
             f'slots: {n["binds"]} bound, {n["unbinds"]} unbound, '
             f'{n["maps"]} mapped, {n["unmaps"]} unmapped, '
             f'{n["refused"]} refused; {n["pauses"]} pauses, '
-            f'longest {n["longest-pause"] // 1000} us']
+            f'longest {n["longest-pause"] // 1000} us',
+            f'postcopy: {postcopy["policy"]} ({strategy}); '
+            f'{postcopy["exits"]} exits, {postcopy["requests"]} requests, '
+            f'{postcopy["placed"]} pages placed, '
+            f'{postcopy["missing-bytes"] >> 10} KiB missing']
 
 
 def interface_line(interface):

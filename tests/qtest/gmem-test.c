@@ -88,7 +88,8 @@ static void assert_refused(const char *props, const char *expected)
 static void test_help(void)
 {
     static const char *const wanted[] = {
-        "slots=<GuestMemfdSlots>", "guest-memfd=<bool>", "size=<int>",
+        "slots=<GuestMemfdSlots>", "postcopy=<GuestMemfdPostcopy>",
+        "guest-memfd=<bool>", "size=<int>",
         "prealloc=<bool>", "prealloc-threads=<int>", "host-nodes=<int>",
         "policy=<HostMemPolicy>", "share=<bool>", "dump=<bool>",
     };
@@ -148,6 +149,33 @@ static void test_type_is_always_on(void)
 }
 
 /* What says how to reach a guest_memfd is refused where there is none. */
+static void test_postcopy_of_other_memory(void)
+{
+    const char *const args[] = {
+        "-machine", "none,guest-memfd-postcopy=mapped", "-accel", accel,
+        "-display", "none", NULL,
+    };
+    g_autofree char *err = start_fails(args);
+    QTestState *qts = start("-object memory-backend-memfd,id=m1,size=2M");
+    QDict *rsp;
+
+    assert_one_line(err, "guest-memfd-postcopy=mapped: the machine's memory "
+                    "is no guest_memfd; add guest-memfd=on, or use postcopy= "
+                    "with the backends that are one");
+    assert_refused("'qom-type': 'memory-backend-ram', 'id': 'm0',"
+                   "'size': 4096, 'postcopy': 'auto'",
+                   "memory backend 'm0': postcopy=auto: the memory is no "
+                   "guest_memfd; use guest-memfd=on, or leave it out");
+    rsp = qtest_qmp(qts, "{ 'execute': 'qom-set', 'arguments': {"
+                    " 'path': '/objects/m1', 'property': 'postcopy',"
+                    " 'value': 'mapped' } }");
+    g_assert_cmpstr(qdict_get_str(qdict_get_qdict(rsp, "error"), "desc"), ==,
+                    "postcopy=mapped: the memory is no guest_memfd; use "
+                    "guest-memfd=on, or leave it out");
+    qobject_unref(rsp);
+    qtest_quit(qts);
+}
+
 static void test_slots_of_other_memory(void)
 {
     const char *const args[] = {
@@ -388,6 +416,9 @@ static void kvm_refusals(void)
         { "'qom-type': 'memory-backend-guest-memfd', 'id': 'm0',"
           "'size': 4096, 'slots': 'often'",
           "Parameter 'slots' does not accept value 'often'" },
+        { "'qom-type': 'memory-backend-guest-memfd', 'id': 'm0',"
+          "'size': 4096, 'postcopy': 'never'",
+          "Parameter 'postcopy' does not accept value 'never'" },
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -514,12 +545,15 @@ static void kvm_machine_switch(void)
                     "guest-memfd=off for this backend");
 
     qts = qtest_init("-accel kvm -machine none,guest-memfd=on,"
-                     "guest-memfd-slots=mapped -object "
+                     "guest-memfd-slots=mapped,"
+                     "guest-memfd-postcopy=mapped -object "
                      "memory-backend-ram,id=m0,size=2M -object "
                      "memory-backend-memfd,id=m1,size=2M,guest-memfd=off");
     block = only_block(qts, &rsp);
     g_assert_cmpstr(qdict_get_str(block, "memdev"), ==, "m0");
     g_assert_cmpstr(qdict_get_str(block, "slots-policy"), ==, "mapped");
+    g_assert_cmpstr(qdict_get_str(qdict_get_qdict(block, "postcopy"),
+                                  "policy"), ==, "mapped");
     qobject_unref(rsp);
     qtest_quit(qts);
 }
@@ -548,6 +582,8 @@ int main(int argc, char **argv)
     qtest_add_func("gmem/query-empty", test_query_empty);
     qtest_add_func("gmem/type-is-always-on", test_type_is_always_on);
     qtest_add_func("gmem/slots-of-other-memory", test_slots_of_other_memory);
+    qtest_add_func("gmem/postcopy-of-other-memory",
+                   test_postcopy_of_other_memory);
     for (size_t i = 0; i < ARRAY_SIZE(spellings); i++) {
         bool kvm = g_str_equal(accel, "kvm");
         g_autofree char *path = g_strdup_printf("gmem/%s/%s", accel,

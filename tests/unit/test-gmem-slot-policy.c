@@ -169,6 +169,8 @@ static void test_why_mapped(void)
         { true, { .policy = GUEST_MEMFD_SLOTS_AUTO,
                   .flags = KVM_MEM_READONLY },
           GUEST_MEMFD_WHY_MAPPED_READ_ONLY },
+        { true, { .policy = GUEST_MEMFD_SLOTS_BOUND, .postcopy = true },
+          GUEST_MEMFD_WHY_MAPPED_POSTCOPY },
         { true, { .policy = GUEST_MEMFD_SLOTS_AUTO, .refused = true },
           GUEST_MEMFD_WHY_MAPPED_REFUSED },
     };
