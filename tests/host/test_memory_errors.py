@@ -28,7 +28,7 @@ def hmp(guest, line):
 
 def word_of(guest):
     """The guest-physical address of a word the guest reads again and again"""
-    return int(guest.wait_for(r'a word is at 0x([0-9a-f]+)')[1], 16)
+    return int(guest.wait_for(r'a word is at 0x([0-9a-f]+)\n')[1], 16)
 
 
 def pfn_through_qemu(guest, gpa):
@@ -103,7 +103,7 @@ def test_a_broken_page_that_only_kvm_has_is_one_machine_check(serving,
     guest = serving('-trace', 'gmem_run_failed', '-cpu', RECOVERS)
     guest.tell('victim')
     poison(traced_faults(int(
-        guest.wait_for(r'a victim is at 0x([0-9a-f]+)')[1], 16)))
+        guest.wait_for(r'a victim is at 0x([0-9a-f]+)\n')[1], 16)))
     assert guest.wait_for(r'victim: signal (\d+)')[1] == str(signal.SIGBUS)
     guest.do('verify')
     assert memory_failures(guest) == [{
