@@ -12,8 +12,9 @@ TWO, IN_PLACE, APART = 'two backings', 'in place', 'two backings, by file'
 only_gmem = pytest.mark.kernel('gmem', 'gmem-debug')
 two = pytest.param(TWO, marks=pytest.mark.kernel('stock', 'stock-debug'))
 in_place = pytest.param(IN_PLACE, marks=only_gmem)
-each_shape = pytest.mark.parametrize('shape', [
-    two, in_place, pytest.param(APART, marks=[only_gmem, pytest.mark.long])])
+apart = pytest.param(APART, marks=[only_gmem, pytest.mark.long])
+each_shape = pytest.mark.parametrize('shape', [two, in_place, apart])
+with_two = pytest.mark.parametrize('shape', [two, apart])
 also_by_file = pytest.mark.parametrize('shape', [
     two, in_place, pytest.param(APART, marks=only_gmem)])
 only_two = pytest.mark.parametrize('shape', [two])

@@ -12,7 +12,7 @@ import pytest
 from bare import FREE, Refused
 from conversions import (APART, EBUSY, EINVAL, IN_PLACE, PAGE, also_by_file,
                          assert_shape, each_shape, in_place, in_place_kernel,
-                         only_gmem, only_two)
+                         only_gmem, only_two, with_two)
 from devices import (NIC, TAP, assert_blocks_get_through,
                      assert_packets_get_through)
 from dimms import DIMM, add_backend, add_dimm
@@ -232,18 +232,12 @@ def test_an_access_that_kvm_refuses_stops_the_vm(protect_bare, shape, fail):
     assert_shape(guest.block(), shape)
 
 
-@each_shape
-@pytest.mark.parametrize('to,order', [
-    ('private', 'attributes 1 1'), ('shared', 'attributes 1 1'),
-    ('shared', 'punch 1 1'), ('private', 'punch 1 1')])
-def test_what_fails_is_taken_back(protect_bare, shape, fail, to, order):
+def assert_taken_back(protect_bare, shape, fail, to, order):
     """The second of two runs of pages fails, and the first is as it was."""
     ram = []
     if shape != IN_PLACE:
         ram = ['-object', 'memory-backend-memfd,id=m0,size=64M',
                '-machine', 'memory-backend=m0']
-    elif 'punch' in order:
-        pytest.skip('nothing is punched in place')
     guest = protect_bare(*ram)
     pages = [FREE, FREE + PAGE, FREE + 2 * PAGE]
     other = 'shared' if to == 'private' else 'private'
@@ -263,6 +257,21 @@ def test_what_fails_is_taken_back(protect_bare, shape, fail, to, order):
     assert guest.convert(FREE, 3 * PAGE, to) == 0
     guest.do(f'fill {FREE} {3 * PAGE} seed=8')
     guest.do(f'verify {FREE} {3 * PAGE} seed=8')
+
+
+each_way = pytest.mark.parametrize('to', ['private', 'shared'])
+
+
+@each_shape
+@each_way
+def test_what_kvm_refuses_is_taken_back(protect_bare, shape, fail, to):
+    assert_taken_back(protect_bare, shape, fail, to, 'attributes 1 1')
+
+
+@with_two
+@each_way
+def test_what_cannot_be_punched_is_taken_back(protect_bare, shape, fail, to):
+    assert_taken_back(protect_bare, shape, fail, to, 'punch 1 1')
 
 
 @pytest.mark.parametrize('shape', [
