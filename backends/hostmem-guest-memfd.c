@@ -139,17 +139,21 @@ static bool check_ours(HostMemoryBackend *backend, Error **errp)
            gmem_caps_check(errp);
 }
 
+static void refuse_other(const char *property, const char *value,
+                         Error **errp)
+{
+    error_setg(errp, "%s=%s: the memory is no guest_memfd; use "
+               "guest-memfd=on, or leave it out", property, value);
+}
+
 static void refuse_slots(GuestMemfdSlots slots, Error **errp)
 {
-    error_setg(errp, "slots=%s: the memory is no guest_memfd; use "
-               "guest-memfd=on, or leave it out", GuestMemfdSlots_str(slots));
+    refuse_other("slots", GuestMemfdSlots_str(slots), errp);
 }
 
 static void refuse_postcopy(GuestMemfdPostcopy postcopy, Error **errp)
 {
-    error_setg(errp, "postcopy=%s: the memory is no guest_memfd; use "
-               "guest-memfd=on, or leave it out",
-               GuestMemfdPostcopy_str(postcopy));
+    refuse_other("postcopy", GuestMemfdPostcopy_str(postcopy), errp);
 }
 
 static bool check_other(HostMemoryBackend *backend, Error **errp)
@@ -473,6 +477,15 @@ static void machine_set_postcopy(Object *obj, int value, Error **errp)
     MACHINE(obj)->gmem.postcopy_given = true;
 }
 
+/* Of a property of backends, where the machine says none is a guest_memfd */
+static void refuse_default(const char *property, const char *value,
+                           Error **errp)
+{
+    error_setg(errp, "guest-memfd-%s=%s: the machine's memory is no "
+               "guest_memfd; add guest-memfd=on, or use %s= with the backends "
+               "that are one", property, value, property);
+}
+
 bool gmem_machine_check(const MachineState *machine, Error **errp)
 {
     if (gmem_conversions()->enabled && !kvm_enabled()) {
@@ -480,18 +493,17 @@ bool gmem_machine_check(const MachineState *machine, Error **errp)
                    "has failed, and no other accelerator can do it");
         return false;
     }
-    if (machine->gmem.slots_given && !machine->gmem.wanted) {
-        error_setg(errp, "guest-memfd-slots=%s: the machine's memory is no "
-                   "guest_memfd; add guest-memfd=on, or use slots= with the "
-                   "backends that are one",
-                   GuestMemfdSlots_str(machine->gmem.slots));
+    if (machine->gmem.wanted) {
+        return true;
+    }
+    if (machine->gmem.slots_given) {
+        refuse_default("slots", GuestMemfdSlots_str(machine->gmem.slots),
+                       errp);
         return false;
     }
-    if (machine->gmem.postcopy_given && !machine->gmem.wanted) {
-        error_setg(errp, "guest-memfd-postcopy=%s: the machine's memory is no "
-                   "guest_memfd; add guest-memfd=on, or use postcopy= with "
-                   "the backends that are one",
-                   GuestMemfdPostcopy_str(machine->gmem.postcopy));
+    if (machine->gmem.postcopy_given) {
+        refuse_default("postcopy",
+                       GuestMemfdPostcopy_str(machine->gmem.postcopy), errp);
         return false;
     }
     return true;

@@ -60,23 +60,23 @@ static uint64_t nr_pages(const GmemPiece *piece)
 
 bool gmem_piece_prepare(GmemPiece *piece, bool to_private)
 {
-    piece->todo = bitmap_new(nr_pages(piece));
-    piece->nr_todo = gmem_state_differs(piece->gmem->state, first_page(piece),
+    piece->turning = bitmap_new(nr_pages(piece));
+    piece->nr_turning = gmem_state_differs(piece->gmem->state, first_page(piece),
                                         nr_pages(piece), to_private,
-                                        piece->todo);
-    if (!piece->nr_todo) {
+                                        piece->turning);
+    if (!piece->nr_turning) {
         gmem_piece_free(piece);
     } else {
         trace_gmem_piece_begin(piece->gmem->id, piece->gpa, piece->offset,
-                               piece->size, piece->nr_todo, to_private);
+                               piece->size, piece->nr_turning, to_private);
     }
-    return piece->nr_todo;
+    return piece->nr_turning;
 }
 
 void gmem_piece_free(GmemPiece *piece)
 {
-    g_free(piece->todo);
-    piece->todo = NULL;
+    g_free(piece->turning);
+    piece->turning = NULL;
 }
 
 /* Call @fn for each run of pages to do, in steps, until one fails. */
@@ -87,7 +87,7 @@ static int for_runs(GmemPiece *piece,
     uint64_t largest = LARGEST_STEP / page_size;
     uint64_t start, end = 0;
 
-    while (gmem_next_run(piece->todo, nr_pages(piece), &start, &end)) {
+    while (gmem_next_run(piece->turning, nr_pages(piece), &start, &end)) {
         int ret;
 
         end = MIN(end, start + largest);
@@ -145,7 +145,7 @@ static int run_punch(GmemPiece *piece, uint64_t start, uint64_t size)
 bool gmem_piece_is_held(const GmemPiece *piece)
 {
     return gmem_state_is_held(piece->gmem->state, first_page(piece),
-                              nr_pages(piece), piece->todo);
+                              nr_pages(piece), piece->turning);
 }
 
 int gmem_piece_begin_private(GmemPiece *piece)
@@ -153,11 +153,11 @@ int gmem_piece_begin_private(GmemPiece *piece)
     GmemState *state = piece->gmem->state;
 
     if (!gmem_state_begin_private(state, first_page(piece), nr_pages(piece),
-                                  piece->todo)) {
+                                  piece->turning)) {
         return -EBUSY;
     }
     gmem_state_tell_discarded(state, first_page(piece), nr_pages(piece),
-                              piece->todo);
+                              piece->turning);
     trace_gmem_piece_told(piece->gmem->id, piece->offset, piece->size, true,
                           0);
     return 0;
@@ -186,7 +186,7 @@ int gmem_piece_punch_private(GmemPiece *piece)
 int gmem_piece_populate(GmemPiece *piece)
 {
     int ret = gmem_state_tell_populated(piece->gmem->state, first_page(piece),
-                                        nr_pages(piece), piece->todo);
+                                        nr_pages(piece), piece->turning);
 
     trace_gmem_piece_told(piece->gmem->id, piece->offset, piece->size, false,
                           ret);
@@ -196,7 +196,7 @@ int gmem_piece_populate(GmemPiece *piece)
 int gmem_piece_finish_shared(GmemPiece *piece)
 {
     gmem_state_set_shared(piece->gmem->state, first_page(piece),
-                          nr_pages(piece), piece->todo);
+                          nr_pages(piece), piece->turning);
     return 0;
 }
 
@@ -337,7 +337,7 @@ void gmem_piece_end_shared(GmemPiece *piece, int ret)
         gmem_lose(piece->gmem, "pages cannot be made shared again", ret);
         return;
     }
-    /* what the map's change has dealt with is taken out of todo */
+    /* what the map's change has dealt with turns no more */
     gmem_piece_finish_shared(piece);
     if (piece->stale) {
         mend_attributes(piece);
@@ -361,7 +361,7 @@ static void mend_file(GmemPiece *stale)
 
     gmem_state_differs(stale->gmem->state, first_page(stale), nr_pages(stale),
                        true, shared);
-    bitmap_and(stale->todo, stale->todo, shared, nr_pages(stale));
+    bitmap_and(stale->turning, stale->turning, shared, nr_pages(stale));
     ret = gmem_piece_kernel_no_private(stale);
     if (ret) {
         gmem_lose(stale->gmem, "pages cannot be made shared again", ret);
@@ -371,7 +371,7 @@ static void mend_file(GmemPiece *stale)
 void gmem_piece_discard(GmemPiece *piece)
 {
     gmem_state_tell_discarded(piece->gmem->state, first_page(piece),
-                              nr_pages(piece), piece->todo);
+                              nr_pages(piece), piece->turning);
 }
 
 void gmem_piece_end_private(GmemPiece *piece, int ret)
@@ -395,7 +395,7 @@ void gmem_piece_count(const GmemPiece *piece, bool to_private, int ret,
                                                  : &piece->gmem->to_shared;
 
     counters->retries += piece->retries;
-    counters->pages += ret ? 0 : piece->nr_todo;
+    counters->pages += ret ? 0 : piece->nr_turning;
     if (call) {
         counters->calls++;
         counters->failures += ret != 0;
@@ -443,7 +443,7 @@ void gmem_pieces_reset(GuestMemfd *gmem)
         !gmem_piece_prepare(&all, false)) {
         return;
     }
-    trace_gmem_pieces_reset(gmem->id, all.nr_todo);
+    trace_gmem_pieces_reset(gmem->id, all.nr_turning);
     if (drop_private_pages(&all)) {
         gmem_piece_finish_shared(&all);
         ret = gmem_piece_populate(&all);

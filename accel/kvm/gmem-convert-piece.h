@@ -20,8 +20,8 @@ typedef struct GmemPiece {
     uint64_t gpa;
     uint64_t offset;
     uint64_t size;
-    unsigned long *todo;        /* its pages that are on the other side */
-    uint64_t nr_todo;
+    unsigned long *turning;     /* its pages that are on the other side */
+    uint64_t nr_turning;
     uint64_t retries;
     GmemEffort *effort;
     bool stale;                 /* what is where it was is something else */

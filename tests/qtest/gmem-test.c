@@ -148,57 +148,39 @@ static void test_type_is_always_on(void)
                    "always on; use memory-backend-memfd");
 }
 
-/* What says how to reach a guest_memfd is refused where there is none. */
-static void test_postcopy_of_other_memory(void)
+/* What says how to use a guest_memfd is refused where there is none. */
+static void test_other_memory(const void *property)
 {
+    const char *name = property;
+    g_autofree char *machine = g_strdup_printf("none,guest-memfd-%s=mapped",
+                                               name);
+    g_autofree char *props = g_strdup_printf("'qom-type': 'memory-backend-ram',"
+                                             " 'id': 'm0', 'size': 4096,"
+                                             " '%s': 'auto'", name);
+    g_autofree char *of_machine = g_strdup_printf(
+        "guest-memfd-%s=mapped: the machine's memory is no guest_memfd; add "
+        "guest-memfd=on, or use %s= with the backends that are one", name,
+        name);
+    g_autofree char *of_new = g_strdup_printf(
+        "memory backend 'm0': %s=auto: the memory is no guest_memfd; use "
+        "guest-memfd=on, or leave it out", name);
+    g_autofree char *of_old = g_strdup_printf(
+        "%s=mapped: the memory is no guest_memfd; use guest-memfd=on, or "
+        "leave it out", name);
     const char *const args[] = {
-        "-machine", "none,guest-memfd-postcopy=mapped", "-accel", accel,
-        "-display", "none", NULL,
+        "-machine", machine, "-accel", accel, "-display", "none", NULL,
     };
     g_autofree char *err = start_fails(args);
     QTestState *qts = start("-object memory-backend-memfd,id=m1,size=2M");
     QDict *rsp;
 
-    assert_one_line(err, "guest-memfd-postcopy=mapped: the machine's memory "
-                    "is no guest_memfd; add guest-memfd=on, or use postcopy= "
-                    "with the backends that are one");
-    assert_refused("'qom-type': 'memory-backend-ram', 'id': 'm0',"
-                   "'size': 4096, 'postcopy': 'auto'",
-                   "memory backend 'm0': postcopy=auto: the memory is no "
-                   "guest_memfd; use guest-memfd=on, or leave it out");
+    assert_one_line(err, of_machine);
+    assert_refused(props, of_new);
     rsp = qtest_qmp(qts, "{ 'execute': 'qom-set', 'arguments': {"
-                    " 'path': '/objects/m1', 'property': 'postcopy',"
-                    " 'value': 'mapped' } }");
+                    " 'path': '/objects/m1', 'property': %s,"
+                    " 'value': 'mapped' } }", name);
     g_assert_cmpstr(qdict_get_str(qdict_get_qdict(rsp, "error"), "desc"), ==,
-                    "postcopy=mapped: the memory is no guest_memfd; use "
-                    "guest-memfd=on, or leave it out");
-    qobject_unref(rsp);
-    qtest_quit(qts);
-}
-
-static void test_slots_of_other_memory(void)
-{
-    const char *const args[] = {
-        "-machine", "none,guest-memfd-slots=mapped", "-accel", accel,
-        "-display", "none", NULL,
-    };
-    g_autofree char *err = start_fails(args);
-    QTestState *qts = start("-object memory-backend-memfd,id=m1,size=2M");
-    QDict *rsp;
-
-    assert_one_line(err, "guest-memfd-slots=mapped: the machine's memory is "
-                    "no guest_memfd; add guest-memfd=on, or use slots= with "
-                    "the backends that are one");
-    assert_refused("'qom-type': 'memory-backend-ram', 'id': 'm0',"
-                   "'size': 4096, 'slots': 'auto'",
-                   "memory backend 'm0': slots=auto: the memory is no "
-                   "guest_memfd; use guest-memfd=on, or leave it out");
-    rsp = qtest_qmp(qts, "{ 'execute': 'qom-set', 'arguments': {"
-                    " 'path': '/objects/m1', 'property': 'slots',"
-                    " 'value': 'mapped' } }");
-    g_assert_cmpstr(qdict_get_str(qdict_get_qdict(rsp, "error"), "desc"), ==,
-                    "slots=mapped: the memory is no guest_memfd; use "
-                    "guest-memfd=on, or leave it out");
+                    of_old);
     qobject_unref(rsp);
     qtest_quit(qts);
 }
@@ -581,9 +563,10 @@ int main(int argc, char **argv)
     qtest_add_func("gmem/defaults", test_defaults);
     qtest_add_func("gmem/query-empty", test_query_empty);
     qtest_add_func("gmem/type-is-always-on", test_type_is_always_on);
-    qtest_add_func("gmem/slots-of-other-memory", test_slots_of_other_memory);
-    qtest_add_func("gmem/postcopy-of-other-memory",
-                   test_postcopy_of_other_memory);
+    qtest_add_data_func("gmem/slots-of-other-memory", "slots",
+                        test_other_memory);
+    qtest_add_data_func("gmem/postcopy-of-other-memory", "postcopy",
+                        test_other_memory);
     for (size_t i = 0; i < ARRAY_SIZE(spellings); i++) {
         bool kvm = g_str_equal(accel, "kvm");
         g_autofree char *path = g_strdup_printf("gmem/%s/%s", accel,
