@@ -8,7 +8,8 @@ import subprocess
 import pytest
 from guest import MIB, TOP, Guest, GuestError, wait_until
 from marks import long
-from memslots import assert_bound, assert_no_hole, set_slots, why_mapped
+from memslots import (assert_bound, assert_mapped, assert_no_hole, set_slots,
+                      why_mapped)
 
 from qemu.qmp.legacy import QMPError
 
@@ -224,6 +225,30 @@ def test_auto_maps_what_cannot_be_bound_again(boot, fail):
         assert_bound(guest.block())
     assert_bound(block)
     assert nth == len([slot for slot in block['slots'] if slot['bound']])
+
+
+def test_a_refusal_on_request_is_not_remembered(boot, fail):
+    """What was there stays, and the next time the kernel is asked anew."""
+    def policy():
+        return guest.cmd('qom-get', path='/objects/pc.ram', property='slots')
+
+    def refused():
+        fail('bound 0 1')
+        with pytest.raises(QMPError, match="'pc.ram': slots=bound: KVM "
+                           'refuses to bind a memslot; use slots=auto'):
+            set_slots(guest, 'bound')
+
+    guest = boot(machine='q35,guest-memfd=on,guest-memfd-slots=mapped')
+    guest.wait_verified()
+    refused()
+    assert policy() == 'mapped'
+    assert_mapped(guest.block(), 'requested')
+    fail('bound 0 9')
+    set_slots(guest, 'auto')
+    assert 'refused' in why_mapped(guest.block())
+    refused()
+    assert policy() == 'auto'
+    assert_bound(guest.block())
 
 
 def test_a_pause_begins_when_the_first_vcpu_is_held(boot, fail):

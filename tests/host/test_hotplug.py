@@ -163,12 +163,16 @@ def test_a_vhost_user_back_end_gets_new_memory(growing, disk, storage_daemon):
     assert_data_gets_through(guest, '/dev/vda', disk)
 
 
-def too_much():
-    """The host has so much memory, but not to spare"""
+def available_mib():
     with open('/proc/meminfo') as meminfo:
         available = next(line.split()[1] for line in meminfo
                          if line.startswith('MemAvailable:'))
-    return (int(available) // 1024 + 64) * MIB
+    return int(available) // 1024
+
+
+def too_much():
+    """The host has so much memory, but not to spare"""
+    return (available_mib() + 64) * MIB
 
 
 @pytest.fixture
@@ -197,6 +201,22 @@ def test_a_backend_that_is_refused_leaves_nothing_behind(monitor):
     assert block_of(monitor, 'm1')['slots'] == []
     monitor.cmd('object-del', {'id': 'm1'})
     wait_until(lambda: descriptors(monitor) == before)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('when', ['at once', 'later'])
+def test_what_is_locked_in_memory_needs_no_second_place(boot, when):
+    """More than half of what there is: the pages are allocated already"""
+    guest = boot('-overcommit', 'mem-lock=on', machine='q35,guest-memfd=on',
+                 mem='256M,slots=1,maxmem=16G')
+    half = available_mib() * 6 // 10
+    before = host_uses_mib()
+    add_backend(guest, 'm1', size=half * MIB, prealloc=when == 'at once')
+    assert host_uses_mib() - before > half - 16
+    assert available_mib() < half
+    guest.cmd('qom-set', path='/objects/m1', property='prealloc', value=True)
+    add_dimm(guest, 'm1')
+    assert block_of(guest, 'm1')['allocated-bytes'] == half * MIB
 
 
 def test_a_backend_in_use_cannot_be_deleted(monitor):
