@@ -259,9 +259,9 @@ static bool check_available(uint64_t size, Error **errp)
 }
 
 /* A page that is allocated now would be zero, and could not come in later. */
-static bool check_incoming(const GuestMemfd *gmem, Error **errp)
+static bool check_incoming(const GuestMemfd *gmem, bool incoming, Error **errp)
 {
-    if (migration_incoming_postcopy_advised() && gmem->block->receivedmap) {
+    if (incoming && gmem->block->receivedmap) {
         error_setg(errp, "prealloc=on: its pages are coming in from the "
                    "source of a migration; try again when that is over");
         return false;
@@ -269,10 +269,13 @@ static bool check_incoming(const GuestMemfd *gmem, Error **errp)
     return true;
 }
 
-/* By the mapping, unless KVM will take the pages from the file. */
+/*
+ * By the mapping, unless KVM will take the pages from the file.  @incoming: it
+ * is too late for that where pages come in by postcopy
+ */
 static bool prealloc(HostMemoryBackend *backend, uint64_t start,
                      uint64_t size, int threads, ThreadContext *context,
-                     bool async, Error **errp)
+                     bool async, bool incoming, Error **errp)
 {
     ERRP_GUARD();
     GuestMemfd *gmem = gmem_from_region(&backend->mr);
@@ -290,7 +293,7 @@ static bool prealloc(HostMemoryBackend *backend, uint64_t start,
     }
     if (gmem) {
         gmem_allocated(gmem, start, size, &allocated);
-        ok = check_incoming(gmem, errp) &&
+        ok = check_incoming(gmem, incoming, errp) &&
              check_available(size - allocated, errp);
     }
     if (ok && gmem && gmem->slots != GUEST_MEMFD_SLOTS_MAPPED) {
@@ -311,13 +314,15 @@ bool gmem_hostmem_prealloc(HostMemoryBackend *backend, bool async,
 {
     return prealloc(backend, 0, memory_region_size(&backend->mr),
                     backend->prealloc_threads, backend->prealloc_context,
-                    async, errp);
+                    async, migration_incoming_postcopy_advised(), errp);
 }
 
+/* virtio-mem, which discards what it allocates between ADVISE and LISTEN */
 bool gmem_hostmem_prealloc_range(HostMemoryBackend *backend, uint64_t start,
                                  uint64_t size, Error **errp)
 {
-    return prealloc(backend, start, size, 1, NULL, false, errp);
+    return prealloc(backend, start, size, 1, NULL, false,
+                    migration_in_incoming_postcopy(), errp);
 }
 
 static bool get_wanted(Object *obj, Error **errp)

@@ -9,6 +9,7 @@
 #include "qapi/qapi-types-migration.h"
 #include "qemu/error-report.h"
 #include "qemu/rcu.h"
+#include "migration/misc.h"
 #include "system/ramblock.h"
 #include "system/runstate.h"
 #include "gmem/caps.h"
@@ -68,6 +69,12 @@ static bool check_postcopy(const bool *caps, Error **errp)
         .errp = errp,
     };
 
+    if (migration_in_incoming_postcopy() &&
+        !caps[MIGRATION_CAPABILITY_POSTCOPY_RAM]) {
+        error_setg(errp, "postcopy-ram: pages of a guest_memfd are coming in "
+                   "by it; switch it off when that is over");
+        return false;
+    }
     if (!check.capability) {
         return true;
     }

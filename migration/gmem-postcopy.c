@@ -245,8 +245,8 @@ void gmem_postcopy_send_requests(MigrationIncomingState *mis,
         ram_addr_t start;
         RAMBlock *block = qemu_ram_block_from_host(wanted.page, true, &start);
 
-        if (!block) {
-            continue;           /* it was unplugged meanwhile */
+        if (!block || !block->receivedmap) {
+            continue;           /* it was unplugged meanwhile, or replaced */
         }
         trace_gmem_postcopy_request(block->idstr, start, wanted.thread_id);
         while (request(mis, block, start, (uintptr_t)wanted.page,

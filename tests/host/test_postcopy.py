@@ -310,18 +310,24 @@ def test_a_bitmap_is_refused(pair, fail):
 
 
 @on_gmem
-def test_listening_fails(pair, fail):
+@pytest.mark.parametrize('what,said', [
+    ('register', 'userfault register'),
+    long('any', "memory backend 'pc.ram': KVM refuses a ")])
+def test_listening_fails(traveller, pair, fail, monkeypatch, what, said):
     """The source, which has not let go of the guest, runs on, bound again"""
+    with monkeypatch.context() as of_source:
+        of_source.delenv('GMEM_FAIL')
+        traveller.guest = traveller.guest or traveller.be()
     source, destination = pair('userfault')
     uri = wait_for_source(destination)
     be_able(source, RAM)
     set_parameters({'max-bandwidth': 16 * MIB, 'downtime-limit': 1}, source)
     source.cmd('migrate', uri=uri)
     under_way(source)
-    fail('register 0 1000')
+    fail(f'{what} 0 1000')
     source.cmd('migrate-start-postcopy')
-    exit_status, said = destination.wait_ended()
-    assert exit_status == 1 and 'userfault register' in said
+    exit_status, log = destination.wait_ended()
+    assert exit_status == 1 and said in log
     wait_until(lambda: status(source) == 'failed')
     if not is_running(source):
         source.cmd('cont')
@@ -356,6 +362,34 @@ def test_memory_is_plugged_meanwhile(boot, strategy):
 @on_gmem
 @pytest.mark.long
 @by_userfault
+def test_virtio_mem_moves(boot, strategy):
+    """What it has plugged and allocated comes in as the rest does"""
+    options = ['-object', 'memory-backend-guest-memfd,id=vm,size=256M,'
+               f'postcopy={strategy}', '-device',
+               'virtio-mem-pci,id=more,memdev=vm,requested-size=64M,'
+               'prealloc=on']
+    source, destination = (
+        boot(*options, machine='q35,guest-memfd=on,'
+             f'guest-memfd-postcopy={strategy}', mem='128M,maxmem=1G', cpus=2,
+             fill=25, then='rewrite',
+             append='memhp_default_state=online_movable', incoming=incoming)
+        for incoming in (False, True))
+    destination.memory = f'by-{strategy}'
+    source.wait_verified()
+    wait_until(lambda: source.cmd('qom-get', path='/machine/peripheral/more',
+                                  property='size') == 64 * MIB)
+    begin(source, destination, None)
+    hurry(source)
+    wait_until(lambda: status(destination) == 'completed')
+    for block in destination.blocks():
+        assert block['postcopy']['missing-bytes'] == 0
+        assert why_mapped(block) == {None}
+    destination.wait_pass()
+
+
+@on_gmem
+@pytest.mark.long
+@by_userfault
 def test_prealloc_waits(pair, strategy):
     """A page that is allocated would be zero, and could not come in"""
     source, destination = pair(strategy)
@@ -363,6 +397,8 @@ def test_prealloc_waits(pair, strategy):
     with pytest.raises(Exception, match='its pages are coming in'):
         destination.cmd('qom-set', path='/objects/pc.ram',
                         property='prealloc', value=True)
+    with pytest.raises(Exception, match='are coming in by it'):
+        set_capabilities(RAM, False, destination)
     finish(source, destination)
 
 
