@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/bitmap.h"
+#include "qemu/error-report.h"
 #include "qemu/lockcnt.h"
 #include "exec/target_page.h"
 #include "hw/core/cpu.h"
@@ -24,6 +25,9 @@
 
 /* Time for a vCPU to come out of the guest; ample on a host that is busy. */
 #define LONGEST_EXIT_MS 1000
+
+/* Time for a page that the source has sent; ample for a network that stalls. */
+#define LONGEST_WAY_MS (30 * 1000)
 
 static bool kernel_has(GuestMemfdInterface name)
 {
@@ -82,6 +86,27 @@ static GuestMemfdPostcopy strategy_of(const GuestMemfd *gmem)
     return wanted;
 }
 
+/* No urgent page will come any more.  mis->page_request_mutex. */
+static bool urgent_over;
+
+void gmem_postcopy_urgent_over(MigrationIncomingState *mis)
+{
+    QEMU_LOCK_GUARD(&mis->page_request_mutex);
+    urgent_over = true;
+    qemu_cond_signal(&mis->page_request_cond);
+}
+
+void gmem_postcopy_await_urgent(MigrationIncomingState *mis)
+{
+    bool come = true;
+
+    while (!urgent_over && qatomic_read(&mis->page_requested_count) &&
+           (come || !gmem_any())) {
+        come = qemu_cond_timedwait(&mis->page_request_cond,
+                                   &mis->page_request_mutex, LONGEST_WAY_MS);
+    }
+}
+
 /* Without a bitmap its memslots are mapped. */
 static bool begin(GuestMemfd *gmem, void *opaque)
 {
@@ -99,6 +124,8 @@ static bool begin(GuestMemfd *gmem, void *opaque)
     if (postcopy->strategy == GUEST_MEMFD_POSTCOPY_USERFAULT &&
         !gmem_userfault_begin(gmem, block->receivedmap,
                               block->postcopy_length)) {
+        warn_report("memory backend '%s': no memory for a userfault bitmap; its "
+                    "memslots are mapped until postcopy is over", gmem->id);
         postcopy->strategy = GUEST_MEMFD_POSTCOPY_MAPPED;
     }
     postcopy->incoming = true;
@@ -114,6 +141,7 @@ static void wake_fault_thread(void)
 
 bool gmem_postcopy_begin(Error **errp)
 {
+    urgent_over = false;
     if (!gmem_for_each(begin, errp)) {
         return false;
     }
@@ -124,25 +152,40 @@ bool gmem_postcopy_begin(Error **errp)
     return true;
 }
 
+static int add_missing_bytes(MemoryRegionSection *section, void *opaque)
+{
+    RAMBlock *block = section->mr->ram_block;
+    uint64_t page_size = qemu_target_page_size(), *missing = opaque;
+    uint64_t first = section->offset_within_region / page_size;
+    uint64_t pages = int128_get64(section->size) / page_size;
+
+    *missing += (pages - bitmap_count_one_with_offset(block->receivedmap,
+                                                      first, pages)) *
+                page_size;
+    return 0;
+}
+
 static uint64_t missing_bytes(const GuestMemfd *gmem)
 {
     RAMBlock *block = gmem->block;
-    uint64_t page_size = qemu_target_page_size(), missing = 0, pages;
+    MemoryRegionSection all = {
+        .mr = block->mr,
+        .size = int128_make64(block->postcopy_length),
+    };
+    RamDiscardManager *manager = memory_region_get_ram_discard_manager(all.mr);
+    uint64_t missing = 0;
 
     if (!gmem->postcopy.incoming || !block->receivedmap) {
         return 0;
     }
-    pages = block->postcopy_length / page_size;
-    if (!memory_region_has_ram_discard_manager(block->mr)) {
-        return (pages - bitmap_count_one(block->receivedmap, pages)) *
-               page_size;
-    }
-    for (uint64_t i = find_first_zero_bit(block->receivedmap, pages);
-         i < pages; i = find_next_zero_bit(block->receivedmap, pages, i + 1)) {
+    if (manager) {
         /* the source does not send what it does not have */
-        missing += !ramblock_page_is_discarded(block, i * page_size);
+        ram_discard_manager_replay_populated(manager, &all, add_missing_bytes,
+                                             &missing);
+    } else {
+        add_missing_bytes(&all, &missing);
     }
-    return missing * page_size;
+    return missing;
 }
 
 /* The guest must not run on without pages that were to come. */
@@ -241,7 +284,8 @@ void gmem_postcopy_send_requests(MigrationIncomingState *mis,
 {
     GmemUserfaultRequest wanted;
 
-    while (gmem_userfault_next(&wanted)) {
+    while (!qatomic_read(&mis->fault_thread_quit) &&
+           gmem_userfault_next(&wanted)) {
         ram_addr_t start;
         RAMBlock *block = qemu_ram_block_from_host(wanted.page, true, &start);
 
@@ -250,7 +294,8 @@ void gmem_postcopy_send_requests(MigrationIncomingState *mis,
         }
         trace_gmem_postcopy_request(block->idstr, start, wanted.thread_id);
         while (request(mis, block, start, (uintptr_t)wanted.page,
-                       wanted.thread_id)) {
+                       wanted.thread_id) &&
+               !qatomic_read(&mis->fault_thread_quit)) {
             pause(mis);
         }
     }

@@ -229,6 +229,16 @@ bool gmem_any(void)
     return gmem_count > 0;
 }
 
+static bool is_not_incoming(GuestMemfd *gmem, void *opaque)
+{
+    return !gmem->postcopy.incoming;
+}
+
+bool gmem_any_incoming(void)
+{
+    return !gmem_for_each(is_not_incoming, NULL);
+}
+
 void gmem_free(GuestMemfd *gmem)
 {
     if (!gmem) {

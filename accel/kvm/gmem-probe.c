@@ -92,14 +92,17 @@ static bool is_refusal(int err)
            err == -EOPNOTSUPP;
 }
 
+/* A slot that stays would change the next answer.  @answer, or -ENODATA */
+static int without_slot(const Trial *t, int answer)
+{
+    return set_slot(t, 0, 0, NULL) ? -ENODATA : answer;
+}
+
 static int try_bound_slots(const Trial *t)
 {
     int ret = set_slot(t, KVM_MEM_GUEST_MEMFD, t->size, NULL);
 
-    if (ret == 0) {
-        set_slot(t, 0, 0, NULL);
-    }
-    return ret ?: 1;
+    return ret ?: without_slot(t, 1);
 }
 
 static int try_userfault(const Trial *t)
@@ -107,10 +110,7 @@ static int try_userfault(const Trial *t)
     unsigned long bitmap = ~0UL;
     int ret = set_slot(t, KVM_MEM_USERFAULT, t->size, &bitmap);
 
-    if (ret == 0) {
-        set_slot(t, 0, 0, NULL);
-    }
-    return ret ?: 1;
+    return ret ?: without_slot(t, 1);
 }
 
 static int try_numa_policy(const Trial *t)
@@ -185,38 +185,43 @@ static int try_notifier_free(const Trial *t)
 
     if (ret == 0) {
         ret = gmem_probe_notifier_free(t->vm, t->map, t->page_size);
-        set_slot(t, 0, 0, NULL);
+        ret = without_slot(t, ret);
     }
     return ret;
 }
 
-static int try_uffd(const Trial *t, uint64_t features, uint64_t mode)
+/* @request: what answers faults in this @mode, as a bit of the answer */
+static int try_uffd(const Trial *t, uint64_t features, uint64_t mode,
+                    unsigned request)
 {
-    int uffd = uffd_create_fd(features, true);
-    int ret;
+    uint64_t ioctls = 0;
+    int uffd, ret;
 
+    errno = 0;                  /* is not set if too little is offered */
+    uffd = uffd_create_fd(features, true);
     if (uffd < 0) {
         return -errno;
     }
-    ret = uffd_register_memory(uffd, t->map, t->size, mode, NULL) ? -errno : 1;
+    ret = uffd_register_memory(uffd, t->map, t->size, mode, &ioctls)
+        ? -errno : !!(ioctls & BIT_ULL(request));
     uffd_close_fd(uffd);
     return ret;
 }
 
 static int try_uffd_missing(const Trial *t)
 {
-    return try_uffd(t, 0, UFFDIO_REGISTER_MODE_MISSING);
+    return try_uffd(t, 0, UFFDIO_REGISTER_MODE_MISSING, _UFFDIO_COPY);
 }
 
 static int try_uffd_minor(const Trial *t)
 {
-    return try_uffd(t, 0, UFFDIO_REGISTER_MODE_MINOR);
+    return try_uffd(t, 0, UFFDIO_REGISTER_MODE_MINOR, _UFFDIO_CONTINUE);
 }
 
 static int try_uffd_wp(const Trial *t)
 {
     return try_uffd(t, UFFD_FEATURE_WP_HUGETLBFS_SHMEM,
-                    UFFDIO_REGISTER_MODE_WP);
+                    UFFDIO_REGISTER_MODE_WP, _UFFDIO_WRITEPROTECT);
 }
 
 /*

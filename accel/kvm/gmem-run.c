@@ -17,15 +17,12 @@
 #include "gmem/run.h"
 #include "trace/trace-gmem_accel_kvm.h"
 
-/* The page of a guest_memfd that KVM could not give, or NULL */
+/* The page of a guest_memfd that KVM could not give, or NULL.  BQL. */
 static GuestMemfd *missing_page(const struct kvm_run *run, uint64_t *offset)
 {
     GuestMemfd *gmem = NULL;
     MemoryRegionSection section;
 
-    if (run->exit_reason != KVM_EXIT_MEMORY_FAULT) {
-        return NULL;
-    }
     section = memory_region_find(get_system_memory(), run->memory_fault.gpa,
                                  1);
     if (section.mr) {
@@ -37,24 +34,30 @@ static GuestMemfd *missing_page(const struct kvm_run *run, uint64_t *offset)
 }
 
 /*
- * As if KVM had sent this thread the SIGBUS that it sends for mapped memory.
- * If another one is pending, that goes first: the access will fail again.
+ * As after the SIGBUS that KVM sends for mapped memory.  A vCPU may wait in
+ * there for all others, so only one at a time does it; the others do what it
+ * wants of them, come here again if their page is broken too, or do not.
  */
-static bool raise_machine_check(CPUState *cpu, const struct kvm_run *run)
+static void raise_machine_check(CPUState *cpu, const struct kvm_run *run)
 {
+    static bool raising;        /* BQL, which a vCPU that waits lets go */
     uint64_t offset;
     GuestMemfd *gmem = missing_page(run, &offset);
 
-    if (gmem) {
-        kvm_on_sigbus_vcpu(cpu, BUS_MCEERR_AR, gmem->block->host + offset);
+    /* else the memory is no longer there: what is there now is not broken */
+    if (gmem && !raising) {
+        raising = true;
+        kvm_arch_on_sigbus_vcpu(cpu, BUS_MCEERR_AR,
+                                gmem->block->host + offset);
+        raising = false;
     }
-    return gmem;
 }
 
 static bool stop_until_there_is_memory(const struct kvm_run *run)
 {
     uint64_t offset = 0;
-    GuestMemfd *gmem = missing_page(run, &offset);
+    GuestMemfd *gmem = run->exit_reason == KVM_EXIT_MEMORY_FAULT
+        ? missing_page(run, &offset) : NULL;
     g_autofree char *who = gmem
         ? g_strdup_printf("memory backend '%s'", gmem->id) : g_strdup("KVM");
 
@@ -72,16 +75,19 @@ static bool stop_until_there_is_memory(const struct kvm_run *run)
 static int deal_with(CPUState *cpu, const struct kvm_run *run, int ret)
 {
     BQL_LOCK_GUARD();
-    if ((ret == -EHWPOISON && raise_machine_check(cpu, run)) ||
-        (ret == -ENOMEM && stop_until_there_is_memory(run))) {
-        return -EINTR;
+    if (ret == -ENOMEM) {
+        return stop_until_there_is_memory(run) ? -EINTR : ret;
     }
-    return ret;
+    raise_machine_check(cpu, run);
+    return -EINTR;
 }
 
 int gmem_run_result(CPUState *cpu, const struct kvm_run *run, int ret)
 {
-    if (ret != -EHWPOISON && ret != -ENOMEM) {
+    bool broken = ret == -EHWPOISON && gmem_any() &&
+                  run->exit_reason == KVM_EXIT_MEMORY_FAULT;
+
+    if (!broken && ret != -ENOMEM) {
         return ret;
     }
     trace_gmem_run_failed(cpu->cpu_index, run->exit_reason, ret);

@@ -28,6 +28,8 @@
 static Error *slots_failure;
 /* KVM has a slot that it should not have, for good */
 static bool slot_stale;
+/* The state of vCPUs is to go into KVM when the guest may run.  BQL. */
+static bool cpus_wait;
 
 /* vCPUs are held out of KVM.  BQL. */
 static struct {
@@ -70,7 +72,8 @@ GuestMemfdWhyMapped gmem_slot_why_mapped(KVMMemoryListener *kml,
         .flags = slot_other_flags(slot),
         .tracked = gmem->block->flags & RAM_UF_WRITEPROTECT,
         .postcopy = slot_must_wait(slot),
-        .refused = gmem->bind_refused,
+        .refused = gmem->bind_refused && !gmem_slot_is_bound(slot) &&
+                   gmem->slots == GUEST_MEMFD_SLOTS_AUTO,
     };
 
     if (views) {
@@ -142,9 +145,13 @@ static void stop_vm(void)
 /* What a guest must not run on has come about.  Takes over @err. */
 static void slots_failed(Error *err)
 {
-    error_free(slots_failure);
-    slots_failure = err;
     error_report_err(error_copy(err));
+    if (slot_stale) {
+        error_free(err);        /* what is for good comes first */
+    } else {
+        error_free(slots_failure);
+        slots_failure = err;
+    }
     if (!phase_check(PHASE_MACHINE_READY)) {
         exit(EXIT_FAILURE);
     }
@@ -279,8 +286,8 @@ static void slot_remove(KVMMemoryListener *kml, KVMSlot *slot)
 
     if (ret < 0) {
         slot->old_flags = GMEM_SLOT_ABSENT;
-        slot_stale = true;
         slot_kept(slot, ret, ", which goes: this VM can never run again");
+        slot_stale = true;
     }
 }
 
@@ -307,7 +314,8 @@ int gmem_slot_set(KVMMemoryListener *kml, KVMSlot *slot, bool new)
     flags = slot_wanted_flags(kml, slot);
     if (new) {
         ret = slot_create(kml, slot, flags);
-    } else if (gmem_slot_is_bound(slot) || (flags & KVM_MEM_GUEST_MEMFD)) {
+    } else if (gmem_slot_is_bound(slot) || (flags & KVM_MEM_GUEST_MEMFD) ||
+               slot->old_flags == GMEM_SLOT_ABSENT) {
         /* left to gmem_slots_reconcile() in the coming commit */
         return 0;
     } else {
@@ -420,8 +428,12 @@ bool gmem_slots_plan(KVMMemoryListener *kml)
     read_memory_map(kml);
     must_hold = must_hold_vcpus(kml);
     trace_gmem_slots_plan(kml->as_id, kml->gmem_views->len, must_hold);
-    hold.start_ns = get_clock();
     return must_hold;
+}
+
+void gmem_slots_hold_begins(void)
+{
+    hold.start_ns = get_clock();
 }
 
 /* Bring back @slot as it was before a change that failed. */
@@ -521,8 +533,8 @@ void gmem_slots_lost(GuestMemfd *gmem, const char *what, int ret)
 
     error_setg_errno(&err, -ret, "memory backend '%s': %s: this VM can never "
                      "run again", gmem->id, what);
-    slot_stale = true;
     slots_failed(err);
+    slot_stale = true;
 }
 
 bool gmem_slots_hold_vcpu(void)
@@ -546,7 +558,17 @@ bool gmem_slots_ready(Error **errp)
         error_propagate(errp, error_copy(slots_failure));
         return false;
     }
+    if (cpus_wait) {
+        cpus_wait = false;
+        cpu_synchronize_all_post_init();
+    }
     return true;
+}
+
+bool gmem_slots_put_cpus(Error **errp)
+{
+    cpus_wait = true;
+    return gmem_slots_ready(errp);
 }
 
 bool gmem_slots_may_start(void)

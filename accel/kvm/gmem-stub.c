@@ -6,6 +6,7 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "system/cpus.h"
 #include "gmem/caps.h"
 #include "gmem/slots-view.h"
 #include "gmem/userfault.h"
@@ -44,6 +45,12 @@ void gmem_slots_refresh(void)
 
 bool gmem_slots_ready(Error **errp)
 {
+    return true;
+}
+
+bool gmem_slots_put_cpus(Error **errp)
+{
+    cpu_synchronize_all_post_init();
     return true;
 }
 

@@ -147,6 +147,9 @@ void gmem_userfault_slot_added(GuestMemfd *gmem)
 void gmem_userfault_slot_removed(GuestMemfd *gmem)
 {
     gmem->postcopy.userfault->slots--;
+    if (!gmem->postcopy.incoming) {
+        gmem_userfault_end(gmem);       /* it had to stay up to now */
+    }
 }
 
 /* The inner lock is held. */

@@ -204,6 +204,9 @@ GuestMemfd *gmem_from_region(const MemoryRegion *mr);
 /* Whether any RAM block is a guest_memfd. */
 bool gmem_any(void);
 
+/* Whether pages of any are coming in by postcopy.  BQL held. */
+bool gmem_any_incoming(void);
+
 /*
  * gmem_free: the block goes.  Called by upstream when the last reader of the
  * RAM list is gone, before the fd is closed.  NULL is fine.

@@ -72,6 +72,16 @@ void gmem_postcopy_send_requests(struct MigrationIncomingState *mis,
                                  GmemPostcopyRequest *request,
                                  GmemPostcopyPause *pause);
 
+/*
+ * gmem_postcopy_await_urgent: wait for pages that have been asked for, as long
+ * as the thread lives that reads them, and some time only if there is a
+ * guest_memfd: then nobody reads zeros instead.  mis->page_request_mutex held.
+ *
+ * gmem_postcopy_urgent_over: that thread ends
+ */
+void gmem_postcopy_await_urgent(struct MigrationIncomingState *mis);
+void gmem_postcopy_urgent_over(struct MigrationIncomingState *mis);
+
 /* gmem_postcopy_query: for query-guest-memfd */
 GuestMemfdPostcopyInfo *gmem_postcopy_query(const GuestMemfd *gmem);
 

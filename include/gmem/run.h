@@ -17,9 +17,7 @@
  *
  * -EHWPOISON: the page has an uncorrectable error.  A guest on ordinary
  * memory learns of it by a SIGBUS that KVM sends us; on bound memory KVM just
- * says so.  Either way it becomes one machine check of the guest: a SIGBUS is
- * pending afterwards, so the caller looks for one after this call, and before
- * the vCPU runs again.
+ * says so.  Either way it becomes one machine check of the guest.
  *
  * -ENOMEM: the host has no page.  The VM stops in state io-error and
  * GUEST_MEMFD_NO_MEMORY is sent; nothing is lost, the access is made again

@@ -35,6 +35,14 @@ void gmem_slots_refresh(void);
 bool gmem_slots_ready(Error **errp);
 
 /*
+ * gmem_slots_put_cpus: cpu_synchronize_all_post_init(), which reaches for the
+ * guest's RAM
+ *
+ * Returns: false as above; then it is done as soon as the VM may run.
+ */
+bool gmem_slots_put_cpus(Error **errp);
+
+/*
  * gmem_slots_may_start: the same for who is about to start the VM and has
  * nobody to report to.  A VM that migrates, or is being saved or loaded, is
  * paused if it may not.

@@ -68,6 +68,9 @@ GuestMemfdWhyMapped gmem_slot_why_mapped(KVMMemoryListener *kml,
  */
 bool gmem_slots_plan(KVMMemoryListener *kml);
 
+/* gmem_slots_hold_begins: the listener's commit inhibits ioctls now */
+void gmem_slots_hold_begins(void);
+
 /*
  * gmem_slots_reconcile: change slots that are not what the plan wants
  *

@@ -46,7 +46,7 @@ bool gmem_userfault_begin(GuestMemfd *gmem, const unsigned long *received,
 /*
  * gmem_userfault_end: the bitmap of @gmem goes, if it has one
  *
- * Not while a memslot uses it: then it stays until the process ends.
+ * Not while a memslot uses it: then it goes with the last one.
  */
 void gmem_userfault_end(GuestMemfd *gmem);
 

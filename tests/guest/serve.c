@@ -17,8 +17,8 @@
  *   put TEXT PATH                writes TEXT to a file
  *   dma DEVICE LOWEST            the "edu" at this PCI address copies a page to
  *                                another, both at LOWEST or above
- *   victim                       a child reads a page of its own until a signal
- *                                kills it; where that page is, is told first
+ *   victim N                     N children read one page of theirs until signals
+ *                                kill them; where that page is, is told first
  *   convert MIB private|shared   so much of its memory turns; fills, reads back
  *   churn MIB                    a thread does that for ever, there and back ...
  *   rest                         ... up to this; how often it did
@@ -254,34 +254,41 @@ static bool do_dma(char **words)
     return copy_by_dma(words[1], strtoul(words[2], NULL, 0));
 }
 
-static void read_a_page_for_ever(void)
+static pid_t fork_reader(const volatile uint64_t *word)
 {
-    volatile uint64_t *word = mmap(NULL, sysconf(_SC_PAGESIZE),
-                                   PROT_READ | PROT_WRITE,
-                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    pid_t child = fork();
 
+    if (child) {
+        return child;
+    }
     signal(SIGBUS, SIG_DFL);
-    *word = 1;
-    printf("gmem-guest: a victim is at 0x%lx\n",
-           guest_physical((const void *)word));
     while (*word) {
     }
+    _exit(1);
 }
 
 static bool do_victim(char **words)
 {
-    pid_t child = fork();
-    int status;
+    int nr_readers = atoi(words[1]), status = 0;
+    volatile uint64_t *word = mmap(NULL, sysconf(_SC_PAGESIZE),
+                                   PROT_READ | PROT_WRITE,
+                                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-    if (child == 0) {
-        read_a_page_for_ever();
-        _exit(1);
+    *word = 1;
+    for (int i = 0; i < nr_readers; i++) {
+        if (fork_reader(word) < 0) {
+            return false;
+        }
     }
-    if (child < 0 || waitpid(child, &status, 0) != child) {
-        return false;
+    printf("gmem-guest: a victim is at 0x%lx\n",
+           guest_physical((const void *)word));
+    while (nr_readers--) {
+        if (wait(&status) < 0) {
+            return false;
+        }
+        printf("gmem-guest: victim: signal %d\n",
+               WIFSIGNALED(status) ? WTERMSIG(status) : 0);
     }
-    printf("gmem-guest: victim: signal %d\n",
-           WIFSIGNALED(status) ? WTERMSIG(status) : 0);
     return true;
 }
 
@@ -343,7 +350,7 @@ static const struct {
     { "show", 3, do_show },
     { "put", 3, do_put },
     { "dma", 3, do_dma },
-    { "victim", 1, do_victim },
+    { "victim", 2, do_victim },
     { "convert", 3, do_convert },
     { "churn", 2, do_churn },
     { "rest", 1, do_rest },

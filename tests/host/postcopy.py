@@ -131,16 +131,21 @@ def recover(source, destination, uri='tcp:127.0.0.1:0', wire=None):
     wait_until(lambda: status(source) in ('postcopy-active', 'completed'))
 
 
+def same(data):
+    return data
+
+
 class Wire:
     """Connections to where listen() says, both ways; they can be cut, or made
-    to stall: then nothing more gets through, and they stay open"""
+    to stall: then nothing more gets through, and they stay open.  edits: what
+    becomes of data sent over the first, the second ..."""
 
-    def __init__(self, uri, edit=None):
+    def __init__(self, uri, *edits):
         self.server = socket.create_server(('127.0.0.1', 0))
         self.server.settimeout(0.1)
         self.uri = f'tcp:127.0.0.1:{self.server.getsockname()[1]}'
         self.to = int(uri.split(':')[2])
-        self.edit = edit or (lambda data: data)
+        self.edits = list(edits)
         self.running, self.flowing = threading.Event(), threading.Event()
         self.ended = threading.Event()
         self.flowing.set()
@@ -164,7 +169,8 @@ class Wire:
             return
         near = self.server.accept()[0]
         far = socket.create_connection(('127.0.0.1', self.to))
-        ends[near], ends[far] = (far, self.edit), (near, lambda data: data)
+        edit = self.edits.pop(0) if self.edits else same
+        ends[near], ends[far] = (far, edit), (near, same)
 
     def carry(self, ends):
         for end in select.select(list(ends), [], [], 0.02)[0]:

@@ -73,7 +73,7 @@ class Stream:
         return self.take(1) if kind == EOF else None
 
     def page(self):
-        if len(self.kept) < 9:
+        if len(self.kept) < 8:
             return None
         head = struct.unpack('>Q', self.kept[:8])[0]
         flags, size = head % PAGE_SIZE, 8
@@ -81,6 +81,8 @@ class Stream:
             self.step = self.section
             return self.take(8)
         if not flags & CONTINUE:
+            if len(self.kept) == size:
+                return None
             size += 1 + self.kept[8]
         record = self.take(size + (PAGE_SIZE if flags & PAGE else 1))
         if record is None:
@@ -88,6 +90,13 @@ class Stream:
         if not flags & CONTINUE:
             self.block = record[9:size].decode()
         return self.change(self.block, head - flags, flags, record)
+
+
+def urgent(change):
+    """The same of the preempt channel, which begins with pages"""
+    stream = Stream(change)
+    stream.step = stream.page
+    return stream
 
 
 def once(change, ready):

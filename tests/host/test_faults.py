@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The kernel refuses a memslot: no hole, no abort, and the reason is said."""
+import functools
 import itertools
 import os
 import re
@@ -102,7 +103,7 @@ def test_a_guest_that_would_lack_ram_is_not_started_or_continued(boot, fail):
         assert_no_hole(block)
 
 
-@long
+@pytest.mark.long
 def test_a_paused_guest_that_would_lack_ram_stays_so(boot, fail):
     guest = boot(machine='q35,guest-memfd=on', mem='256M,slots=1,maxmem=1G')
     guest.wait_verified()
@@ -167,7 +168,7 @@ def test_a_guest_cannot_come_to_where_its_ram_is_missing(boot, fail, tmp_path):
                      "refuses", log, re.S), log
 
 
-@long
+@pytest.mark.long
 def test_a_slot_that_kvm_keeps_stops_the_guest_for_good(boot, fail):
     guest = boot('-trace', 'gmem_slot', machine='q35,guest-memfd=on')
     guest.wait_verified()
@@ -251,6 +252,39 @@ def test_a_refusal_on_request_is_not_remembered(boot, fail):
     assert_bound(guest.block())
 
 
+def test_a_refusal_leaves_what_is_bound(boot, fail):
+    guest = boot(machine='q35,guest-memfd=on', then='loop', fill=25,
+                 mem='256M,slots=1,maxmem=1G')
+    guest.wait_verified()
+    log_begins(guest)
+    fail('bound 1 1')
+    log_ends(guest)
+    fail(None)
+    before = guest.block()['slots']
+    assert why_mapped(guest.block()) == {None, 'refused'}
+    add_dimm(guest)
+    after, dimm = (block['slots'] for block in guest.blocks())
+    assert after == before and dimm[0]['bound']
+
+
+def test_what_must_be_bound_does_not_run_mapped(boot, fail):
+    """Whoever asks for it once more gets the refusal, and cont as well."""
+    guest = boot('-S', machine='q35,guest-memfd=on,guest-memfd-slots=bound',
+                 mem='256M,slots=1,maxmem=1G')
+    fail('bound 0 1000')
+    add_dimm(guest)
+    for _ in range(2):
+        with pytest.raises(QMPError, match='KVM refuses to bind'):
+            guest.cmd('qom-set', path='/objects/m1', property='slots',
+                      value='bound')
+        assert_does_not_run(guest, 'prelaunch')
+    fail(None)
+    guest.cmd('cont')
+    guest.wait_verified()
+    for block in guest.blocks():
+        assert_bound(block)
+
+
 def test_a_pause_begins_when_the_first_vcpu_is_held(boot, fail):
     guest = boot(machine='q35,guest-memfd=on', then='loop', fill=25)
     guest.wait_verified()
@@ -303,7 +337,32 @@ def test_a_failure_stops_a_suspended_guest_too(boot_bare, fail, tmp_path):
     wait_until(lambda: guest.cmd('query-status')['status'] == 'running')
 
 
-@long
+@pytest.mark.long
+def test_a_loaded_guest_runs_when_its_ram_is_there(boot, fail, tmp_path):
+    """Then its processors get all their state, which includes its clock."""
+    image = tmp_path / 'disk.qcow2'
+    subprocess.run([f'{TOP}/build/qemu-img', 'create', '-q', '-f', 'qcow2',
+                    image, '1G'], check=True)
+    boot = functools.partial(boot, '-drive', f'if=none,id=disk,file={image}',
+                             machine='q35,guest-memfd=on', then='loop',
+                             fill=25)
+    source = boot()
+    source.wait_pass()
+    assert not source.hmp('savevm one')
+    source.cmd('quit')
+    source.wait_ended()
+    guest = boot('-S')
+    fail('any 0 1000')
+    assert 'KVM refuses' in guest.hmp('loadvm one')
+    assert_does_not_run(guest, 'prelaunch')
+    fail(None)
+    guest.cmd('cont')
+    for _ in range(2):
+        guest.wait_pass()
+    assert_no_hole(guest.block())
+
+
+@pytest.mark.long
 def test_a_snapshot_that_cannot_log_leaves_the_guest_paused(boot_bare, fail,
                                                             tmp_path):
     image = tmp_path / 'disk.qcow2'

@@ -101,7 +101,7 @@ def test_a_broken_page_that_only_kvm_has_is_one_machine_check(serving,
     the program that reads the page, and goes on.  (action-required is a bit
     of Intel's; here it is the signal that tells.)"""
     guest = serving('-trace', 'gmem_run_failed', '-cpu', RECOVERS)
-    guest.tell('victim')
+    guest.tell('victim 1')
     poison(traced_faults(int(
         guest.wait_for(r'a victim is at 0x([0-9a-f]+)\n')[1], 16)))
     assert guest.wait_for(r'victim: signal (\d+)')[1] == str(signal.SIGBUS)
@@ -113,6 +113,20 @@ def test_a_broken_page_that_only_kvm_has_is_one_machine_check(serving,
     guest.wait_verified()
     assert memory_failures(guest) == []
     assert 'gmem_run_failed' in guest.log()
+
+
+def test_two_processors_meet_a_broken_page(serving, traced_faults):
+    """Each tells all processors of it, as those that are not AMD's do.  Linux
+    kills the programs or panics; either way it can do so, and be reset."""
+    guest = serving('-cpu', 'qemu64,-svm,vendor=GenuineIntel', cpus=2)
+    guest.tell('victim 2')
+    poison(traced_faults(int(
+        guest.wait_for(r'a victim is at 0x([0-9a-f]+)\n')[1], 16)))
+    guest.wait_for(r'victim: signal 7|[Mm]achine [Cc]heck')
+    guest.cmd('system_reset')
+    guest.fatal = 'gmem-guest: (CORRUPT|FAILED)'
+    guest.wait_for('user space')
+    guest.wait_verified()
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from migration import (assert_stayed, is_running, listen,
                        set_capabilities, set_parameters, status)
 from postcopy import (PREEMPT, RAM, STRATEGIES, Wire, arrived, assert_incoming,
                       be_able, begin, complete, finish, hurry, info, move, paused,
-                      recover, under_way, wait_for_source)
-from stream import beyond, never, once, twice
+                      recover, same, under_way, wait_for_source)
+from stream import beyond, never, once, twice, urgent
 
 on_gmem = pytest.mark.kernel('gmem')
 by_strategy = pytest.mark.parametrize('strategy', STRATEGIES)
@@ -293,6 +293,55 @@ def test_a_source_keeps_a_page_for_itself(pair, strategy):
         destination.cmd('cont')
     assert not re.search(destination.fatal, destination.console())
     wire.cut()
+
+
+@on_gmem
+@pytest.mark.long
+@by_strategy
+def test_urgent_pages_do_not_come(pair, strategy):
+    """The end of postcopy does not wait for them for ever"""
+    source, destination = pair(strategy)
+    running = threading.Event()
+    wire = Wire(wait_for_source(destination, PREEMPT), same,
+                urgent(lambda *page: page[-1] if not running.is_set() else b''))
+    begin(source, destination, wire.uri, capabilities=PREEMPT)
+    running.set()
+    hurry(source)
+    wait_until(lambda: destination.cmd('query-status')['status']
+               == 'internal-error', 120)
+    assert re.search('postcopy is over, and [0-9]+ bytes of it are missing',
+                     destination.log())
+    wire.cut()
+
+
+@on_gmem
+@pytest.mark.long
+@by_strategy
+def test_several_memories_come_in(boot, strategy):
+    """... by different strategies, and one is no guest_memfd"""
+    other, = set(STRATEGIES) - {strategy}
+    kinds = [f'guest-memfd,postcopy={strategy}', 'memfd,guest-memfd=off',
+             f'guest-memfd,postcopy={other}']
+    options = ' '.join(f'-object memory-backend-{kind},size=64M,id=m{n} '
+                       f'-numa node,nodeid={n},memdev=m{n}'
+                       for n, kind in enumerate(kinds))
+    source, destination = (
+        boot(*options.split(), machine='q35,guest-memfd=on',
+             mem='192M', cpus=2, fill=25, then='rewrite', incoming=incoming)
+        for incoming in (False, True))
+    destination.memory = f'by-{strategy}'
+    source.wait_verified()
+    begin(source, destination, None)
+    blocks = destination.blocks()
+    assert [block['postcopy']['strategy'] for block in blocks] == [strategy,
+                                                                   other]
+    hurry(source)
+    wait_until(lambda: status(destination) == 'completed')
+    for block in destination.blocks():
+        assert block['postcopy']['missing-bytes'] == 0
+        assert block['postcopy']['placed'] > 0
+        assert why_mapped(block) == {None}
+    destination.wait_pass()
 
 
 @on_gmem

@@ -84,6 +84,36 @@ static void test(const char *kind, uint32_t flags, uint64_t want)
 	set_region(&vm, 1, 0, MEM_GPA, 0, NULL, 0, 0, NULL);
 }
 
+/*
+ * userspace_addr need not be a mapping of the file.  With shadow paging
+ * (kvm_amd.npt=0), KVM maps neighbours of a page as well: of the file, or not.
+ */
+static void test_other_memory(void)
+{
+	int fd = gmem_create(&vm, SIZE, GM_FLAG_MMAP | GM_FLAG_INIT_SHARED);
+	uint8_t *map = gmem_map(fd, SIZE);
+	void *other = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned long wrong = 0;
+	uint32_t value;
+
+	memset(map, 1, SIZE);
+	memset(other, 2, SIZE);
+	if (set_region(&vm, 1, GM_MEM_GUEST_MEMFD, MEM_GPA, SIZE, other, fd, 0,
+		       NULL)) {
+		fatal("slot");
+	}
+	for (unsigned long i = 0; i < SIZE; i += PAGE) {
+		wrong += vcpu_read(&vm.vcpu[0], MEM_GPA + i, &value) ||
+			 value != 0x01010101;
+	}
+	ok_eq(wrong, 0, "a guest never sees what is at userspace_addr");
+	set_region(&vm, 1, 0, MEM_GPA, 0, NULL, 0, 0, NULL);
+	munmap(other, SIZE);
+	munmap(map, SIZE);
+	close(fd);
+}
+
 /* The host maps, touches and unmaps while the guest counts in the file. */
 static int stop;
 
@@ -139,6 +169,7 @@ int main(void)
 	}
 	test("bound", GM_MEM_GUEST_MEMFD, 0);
 	test("ordinary", 0, 1);
+	test_other_memory();
 	test_race();
 	vm_free(&vm);
 	return tap_done();

@@ -399,6 +399,26 @@ static void test_sizes(void)
 	close(fd);
 }
 
+/* A mapping can grow to where the number of a byte does not fit any more. */
+static void test_beyond_all_bytes(void)
+{
+	const uint64_t last = (1ul << 63) - 2 * PAGE;
+	int fd = gmem_create(&vm, SIZE, SHARED);
+	uint8_t *p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, last);
+
+	if (p == MAP_FAILED) {
+		fatal("mmap far beyond a file");
+	}
+	p = mremap(p, PAGE, 3 * PAGE, MREMAP_MAYMOVE);
+	ok(p != MAP_FAILED, "a mapping far beyond the file grows");
+	if (p != MAP_FAILED) {
+		ok(peek(p) < 0 && peek(p + 2 * PAGE) < 0,
+		   "there is nothing in it");
+		munmap(p, 3 * PAGE);
+	}
+	close(fd);
+}
+
 static void test_memory_error(void)
 {
 	int fd = new_file(SHARED);
@@ -634,6 +654,7 @@ int main(void)
 	test_userfaultfd();
 	test_longer_mapping();
 	test_sizes();
+	test_beyond_all_bytes();
 	test_memory_error();
 	test_race();
 	test_race_memory_errors();

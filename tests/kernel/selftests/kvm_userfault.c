@@ -3,6 +3,8 @@
  * KVM_MEM_USERFAULT: exits for pages whose bit is set, on ordinary and on
  * bound memslots, toggling the flag, and what is refused.
  */
+#include <stdbool.h>
+
 #include "vm.h"
 
 #define PAGES	64ul
@@ -144,6 +146,47 @@ static void test_huge(void)
 	   "a huge host page is mapped in small pieces");
 	slot_delete();
 	munmap(area, 4 << 20);
+}
+
+static bool kernel_has_warned(void)
+{
+	char text[32] = "";
+	FILE *file = fopen("/proc/sys/kernel/tainted", "r");
+
+	if (!file || !fgets(text, sizeof(text), file)) {
+		fatal("/proc/sys/kernel/tainted");
+	}
+	fclose(file);
+	return atol(text) & 1 << 9;
+}
+
+/* ... as large and aligned as a huge page, which a file never has */
+static void test_huge_bound(void)
+{
+	const uint64_t size = 2 << 20;
+	int fd = gmem_create(&vm, size, GM_FLAG_MMAP | GM_FLAG_INIT_SHARED);
+	unsigned long *bits = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *area = mmap(NULL, 2 * size, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *mem = (void *)(((uintptr_t)area + size - 1) & -size);
+	bool had_warned = kernel_has_warned();
+	uint32_t value;
+
+	if (mmap(mem, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+		 0) == MAP_FAILED ||
+	    set_region(&vm, 1, BOUND, size, size, mem, fd, 0, bits)) {
+		fatal("slot of a huge page's size");
+	}
+	ok_call(vcpu_read(&vm.vcpu[0], size, &value), "a page is mapped");
+	ok_call(set_region(&vm, 1, GM_MEM_GUEST_MEMFD, size, size, mem, fd, 0,
+			   NULL), "the flag goes");
+	ok(kernel_has_warned() == had_warned, "without a warning");
+	ok_call(vcpu_read(&vm.vcpu[0], size, &value), "the page is there");
+	slot_delete();
+	munmap(area, 2 * size);
+	munmap(bits, PAGE);
+	close(fd);
 }
 
 static void test_dirty_log(uint8_t *mem)
@@ -390,6 +433,7 @@ int main(void)
 	munmap(map, SIZE);
 	close(fd);
 	test_huge();
+	test_huge_bound();
 	memset(mem, 0, SIZE);
 	test_dirty_log(mem);
 	test_bad_bitmap(mem);
