@@ -9,14 +9,16 @@ import threading
 import time
 
 import pytest
+from devices import NIC, TAP, assert_packets_get_through, checksum
 from guest import MIB, wait_until
 from marks import long
 from memslots import why_mapped
 from migration import (assert_stayed, is_running, listen,
                        set_capabilities, set_parameters, status)
 from postcopy import (PREEMPT, RAM, STRATEGIES, Wire, arrived, assert_incoming,
-                      be_able, begin, complete, finish, hurry, info, move, paused,
-                      recover, same, under_way, wait_for_source)
+                      assert_over, be_able, begin, complete, finish, hurry,
+                      info, move, paused, recover, same, under_way,
+                      wait_for_source)
 from stream import beyond, never, once, twice, urgent
 
 on_gmem = pytest.mark.kernel('gmem')
@@ -312,6 +314,35 @@ def test_urgent_pages_do_not_come(pair, strategy):
     assert re.search('postcopy is over, and [0-9]+ bytes of it are missing',
                      destination.log())
     wire.cut()
+
+
+@on_gmem
+@pytest.mark.long
+@by_strategy
+def test_devices_reach_missing_pages(boot, disk, strategy):
+    """QEMU's virtio-blk, and vhost-net in the kernel"""
+    def options(tap):
+        return ['-blockdev', f'file,node-name=disk,filename={disk},'
+                'read-only=on', '-device', 'virtio-blk-pci,drive=disk',
+                '-netdev', TAP.replace('gmem0', tap) + 'on', '-device', NIC]
+
+    source, destination = (
+        boot(*options(tap), machine='q35,guest-memfd=on,'
+             f'guest-memfd-postcopy={strategy}', mem='192M', cpus=2, fill=50,
+             then='serve', incoming=tap == 'gmem0')
+        for tap in ('gmem1', 'gmem0'))
+    destination.memory = f'by-{strategy}'
+    source.wait_verified()
+    source.wait_serving()
+    begin(source, destination, None)
+    destination.connect_control()
+    assert destination.do('sum /dev/vda direct') == checksum(disk.read_bytes())
+    assert_incoming(destination)
+    hurry(source)
+    assert_packets_get_through(destination, 1)
+    wait_until(lambda: status(destination) == 'completed')
+    assert_over(destination)
+    assert info(destination)['requests'] > 0
 
 
 @on_gmem

@@ -125,6 +125,8 @@ static void test_absent(void)
 		"mapping an empty file");
 	edu_write(&edu, IOVA + PAGE, 3);
 	ok_eq(p[PAGE], 3, "creates its pages");
+	ok(phys_flags(phys_of(p + PAGE)) & PHYS_DIRTY,
+	   "which are dirty: reclaim and offlining leave them in the file");
 	ioas_unmap(edu.iommufd, ioas, IOVA, SIZE);
 	munmap(p, SIZE);
 	close(fd);

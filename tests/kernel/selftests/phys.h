@@ -10,6 +10,7 @@
 
 #define PHYS_INJECT	"/sys/kernel/debug/hwpoison/corrupt-pfn"
 #define PHYS_UPTODATE	(1 << 3)
+#define PHYS_DIRTY	(1 << 4)
 #define PHYS_HWPOISON	(1 << 19)
 
 static __thread sigjmp_buf after_fault;
