@@ -10,6 +10,7 @@
 #include "qemu/error-report.h"
 #include "qemu/rcu.h"
 #include "migration/misc.h"
+#include "migration/options.h"
 #include "system/ramblock.h"
 #include "system/runstate.h"
 #include "gmem/caps.h"
@@ -61,6 +62,15 @@ static bool check_postcopy_of(GuestMemfd *gmem, void *opaque)
 }
 
 /* A source only sends; what its destination can do is not known here. */
+/* It may be by postcopy, from when the source says so up to the last page. */
+static bool is_coming_in(void)
+{
+    return gmem_any_incoming() ||
+           (gmem_any() && migrate_postcopy_ram() &&
+            migration_incoming_postcopy_advised() &&
+            runstate_check(RUN_STATE_INMIGRATE));
+}
+
 static bool check_postcopy(const bool *caps, Error **errp)
 {
     static bool told;
@@ -69,8 +79,7 @@ static bool check_postcopy(const bool *caps, Error **errp)
         .errp = errp,
     };
 
-    if (migration_in_incoming_postcopy() &&
-        !caps[MIGRATION_CAPABILITY_POSTCOPY_RAM]) {
+    if (is_coming_in() && !caps[MIGRATION_CAPABILITY_POSTCOPY_RAM]) {
         error_setg(errp, "postcopy-ram: pages of a guest_memfd are coming in "
                    "by it; switch it off when that is over");
         return false;

@@ -86,6 +86,47 @@ static GuestMemfdPostcopy strategy_of(const GuestMemfd *gmem)
     return wanted;
 }
 
+static int add_missing_bytes(MemoryRegionSection *section, void *opaque)
+{
+    RAMBlock *block = section->mr->ram_block;
+    uint64_t page_size = qemu_target_page_size(), *missing = opaque;
+    uint64_t first = section->offset_within_region / page_size;
+    uint64_t pages = int128_get64(section->size) / page_size;
+
+    *missing += (pages - bitmap_count_one_with_offset(block->receivedmap,
+                                                      first, pages)) *
+                page_size;
+    return 0;
+}
+
+static uint64_t missing_bytes(const GuestMemfd *gmem)
+{
+    RAMBlock *block = gmem->block;
+    MemoryRegionSection all = {
+        .mr = block->mr,
+        .size = int128_make64(block->postcopy_length),
+    };
+    RamDiscardManager *manager = memory_region_get_ram_discard_manager(all.mr);
+    uint64_t missing = 0;
+
+    if (!gmem->postcopy.incoming || !block->receivedmap) {
+        return 0;
+    }
+    if (manager) {
+        /* the source does not send what it does not have */
+        ram_discard_manager_replay_populated(manager, &all, add_missing_bytes,
+                                             &missing);
+    } else {
+        add_missing_bytes(&all, &missing);
+    }
+    return missing;
+}
+
+static bool has_all(GuestMemfd *gmem, void *opaque)
+{
+    return missing_bytes(gmem) == 0;
+}
+
 /* No urgent page will come any more.  mis->page_request_mutex. */
 static bool urgent_over;
 
@@ -98,12 +139,15 @@ void gmem_postcopy_urgent_over(MigrationIncomingState *mis)
 
 void gmem_postcopy_await_urgent(MigrationIncomingState *mis)
 {
-    bool come = true;
+    unsigned before, left = qatomic_read(&mis->page_requested_count);
+    bool come = mis->state != MIGRATION_STATUS_FAILED;
 
-    while (!urgent_over && qatomic_read(&mis->page_requested_count) &&
-           (come || !gmem_any())) {
-        come = qemu_cond_timedwait(&mis->page_request_cond,
-                                   &mis->page_request_mutex, LONGEST_WAY_MS);
+    while (left && ((come && !urgent_over) || gmem_for_each(has_all, NULL))) {
+        before = left;
+        qemu_cond_timedwait(&mis->page_request_cond, &mis->page_request_mutex,
+                            LONGEST_WAY_MS);
+        left = qatomic_read(&mis->page_requested_count);
+        come = left < before;
     }
 }
 
@@ -150,42 +194,6 @@ bool gmem_postcopy_begin(Error **errp)
         gmem_tell_postcopy_changed();
     }
     return true;
-}
-
-static int add_missing_bytes(MemoryRegionSection *section, void *opaque)
-{
-    RAMBlock *block = section->mr->ram_block;
-    uint64_t page_size = qemu_target_page_size(), *missing = opaque;
-    uint64_t first = section->offset_within_region / page_size;
-    uint64_t pages = int128_get64(section->size) / page_size;
-
-    *missing += (pages - bitmap_count_one_with_offset(block->receivedmap,
-                                                      first, pages)) *
-                page_size;
-    return 0;
-}
-
-static uint64_t missing_bytes(const GuestMemfd *gmem)
-{
-    RAMBlock *block = gmem->block;
-    MemoryRegionSection all = {
-        .mr = block->mr,
-        .size = int128_make64(block->postcopy_length),
-    };
-    RamDiscardManager *manager = memory_region_get_ram_discard_manager(all.mr);
-    uint64_t missing = 0;
-
-    if (!gmem->postcopy.incoming || !block->receivedmap) {
-        return 0;
-    }
-    if (manager) {
-        /* the source does not send what it does not have */
-        ram_discard_manager_replay_populated(manager, &all, add_missing_bytes,
-                                             &missing);
-    } else {
-        add_missing_bytes(&all, &missing);
-    }
-    return missing;
 }
 
 /* The guest must not run on without pages that were to come. */

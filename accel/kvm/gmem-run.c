@@ -33,6 +33,14 @@ static GuestMemfd *missing_page(const struct kvm_run *run, uint64_t *offset)
     return gmem;
 }
 
+/* As in kvm-all.c: KVM_HAVE_MCE_INJECTION */
+#if defined(__i386__) || defined(__x86_64__) || defined(__aarch64__)
+static const bool has_machine_checks = true;
+#else
+static const bool has_machine_checks;
+#define kvm_arch_on_sigbus_vcpu(cpu, code, page) g_assert_not_reached()
+#endif
+
 /*
  * As after the SIGBUS that KVM sends for mapped memory.  A vCPU may wait in
  * there for all others, so only one at a time does it; the others do what it
@@ -84,7 +92,7 @@ static int deal_with(CPUState *cpu, const struct kvm_run *run, int ret)
 
 int gmem_run_result(CPUState *cpu, const struct kvm_run *run, int ret)
 {
-    bool broken = ret == -EHWPOISON && gmem_any() &&
+    bool broken = ret == -EHWPOISON && has_machine_checks && gmem_any() &&
                   run->exit_reason == KVM_EXIT_MEMORY_FAULT;
 
     if (!broken && ret != -ENOMEM) {

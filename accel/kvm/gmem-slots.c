@@ -467,17 +467,20 @@ void gmem_slots_reconcile(KVMMemoryListener *kml)
 {
     g_autoptr(GArray) changing = NULL;
     g_autofree int *before = NULL;
+    g_autofree uint32_t *wanted = NULL;
 
     if (!kml->gmem_views) {
         return;
     }
     changing = slots_to_change(kml);
     before = g_new(int, changing->len);
+    wanted = g_new(uint32_t, changing->len);
     for (unsigned i = 0; i < changing->len; i++) {
         KVMSlot *slot = g_array_index(changing, KVMSlot *, i);
         int ret;
 
         before[i] = slot->old_flags;
+        wanted[i] = slot_wanted_flags(kml, slot);
         ret = slot_delete(kml, slot);
         if (ret < 0) {
             slot_kept(slot, ret, "");
@@ -487,15 +490,19 @@ void gmem_slots_reconcile(KVMMemoryListener *kml)
     }
     for (unsigned i = 0; i < changing->len; i++) {
         KVMSlot *slot = g_array_index(changing, KVMSlot *, i);
-        uint32_t wanted = slot_wanted_flags(kml, slot);
         int ret;
 
         if (slot->old_flags != GMEM_SLOT_ABSENT) {
             continue;           /* KVM has kept it */
         }
-        ret = slot_create(kml, slot, wanted);
+        if (before[i] == GMEM_SLOT_ABSENT ||
+            !(before[i] & KVM_MEM_GUEST_MEMFD)) {
+            /* one before it may have been refused */
+            wanted[i] = slot_wanted_flags(kml, slot);
+        }
+        ret = slot_create(kml, slot, wanted[i]);
         if (ret < 0) {
-            slot_restore(kml, slot, wanted, before[i], ret);
+            slot_restore(kml, slot, wanted[i], before[i], ret);
         }
     }
 }

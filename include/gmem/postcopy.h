@@ -73,9 +73,10 @@ void gmem_postcopy_send_requests(struct MigrationIncomingState *mis,
                                  GmemPostcopyPause *pause);
 
 /*
- * gmem_postcopy_await_urgent: wait for pages that have been asked for, as long
- * as the thread lives that reads them, and some time only if there is a
- * guest_memfd: then nobody reads zeros instead.  mis->page_request_mutex held.
+ * gmem_postcopy_await_urgent: wait for pages that have been asked for
+ *
+ * Not for ever if pages of a guest_memfd are among what is missing: then the VM
+ * stops, and nobody reads zeros instead.  BQL and mis->page_request_mutex held.
  *
  * gmem_postcopy_urgent_over: that thread ends
  */

@@ -17,6 +17,15 @@ def test_there_are_programs_to_run():
     assert PROGRAMS, 'GMEM_SELFTESTS names no folder with programs'
 
 
+@pytest.fixture(autouse=True)
+def paging():
+    """The kernel's is what its command line asks for"""
+    with open('/proc/cmdline') as line:
+        nested = 'kvm_amd.npt=0' not in line.read()
+    with open('/sys/module/kvm_amd/parameters/npt') as used:
+        assert (used.read().strip() in 'Y1') == nested
+
+
 @pytest.mark.parametrize('program', PROGRAMS)
 def test_selftest(program):
     run = subprocess.run([os.path.join(FOLDER, program)], text=True,
