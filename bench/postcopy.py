@@ -50,7 +50,9 @@ def begin(source, destination, bandwidth):
     set_capabilities(['postcopy-blocktime'], True, destination)
     set_parameters({'max-bandwidth': 8 * MIB,
                     'max-postcopy-bandwidth': bandwidth * MIB}, source)
-    source.cmd('migrate', uri=listen(destination))
+    # TCP would have a request wait 40 ms for an acknowledgement, now and then
+    source.cmd('migrate', uri=listen(
+        destination, f'unix:{destination.temp_dir}/migration'))
     wait_until(lambda: source.cmd('query-migrate').get('ram', {}).get(
         'transferred', 0) > 0)
     source.cmd('migrate-start-postcopy')
