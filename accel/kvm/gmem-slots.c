@@ -249,7 +249,8 @@ static int slot_create(KVMMemoryListener *kml, KVMSlot *slot, uint32_t flags)
     if (flags & KVM_MEM_USERFAULT) {
         gmem_userfault_slot_added(gmem);
     }
-    *(gmem_slot_is_bound(slot) ? &gmem->counters.binds : &gmem->counters.maps) += 1;
+    *(gmem_slot_is_bound(slot) ? &gmem->counters.binds
+                               : &gmem->counters.maps) += 1;
     return 0;
 }
 

@@ -105,8 +105,8 @@ def once(change, ready):
     done = []
 
     def instead(block, address, flags, record):
-        if (done or not ready.is_set() or block != 'pc.ram' or not flags & PAGE or
-                not flags & CONTINUE):
+        if (done or not ready.is_set() or block != 'pc.ram' or
+                not flags & PAGE or not flags & CONTINUE):
             return record
         done.append(address)
         return change(address, flags, record)

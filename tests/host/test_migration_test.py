@@ -24,7 +24,8 @@ CUT = ['migration/postcopy/plain', 'migration/precopy/unix/plain']
 
 
 def run(memory, *args, strategy='auto'):
-    env = dict(os.environ, GMEM_MEMORY=memory, GMEM_POSTCOPY=strategy, QTEST_QEMU_BINARY=QEMU,
+    env = dict(os.environ, GMEM_MEMORY=memory, GMEM_POSTCOPY=strategy,
+               QTEST_QEMU_BINARY=QEMU,
                QTEST_QEMU_IMG=os.path.join(TOP, 'build/qemu-img'),
                QEMU_TEST_FLAKY_TESTS='1', PYTHON='/usr/bin/python3')
     return subprocess.run([PROGRAM, '--full', '-m', 'slow', *args], env=env,

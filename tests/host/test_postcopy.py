@@ -17,8 +17,8 @@ from migration import (assert_stayed, is_running, listen,
                        set_capabilities, set_parameters, status)
 from postcopy import (PREEMPT, RAM, STRATEGIES, Wire, arrived, assert_incoming,
                       assert_over, be_able, begin, complete, finish, hurry,
-                      info, move, paused, recover, same, under_way,
-                      wait_for_source)
+                      info, is_incoming, move, paused, recover, same,
+                      under_way, wait_for_source)
 from stream import beyond, never, once, twice, urgent
 
 on_gmem = pytest.mark.kernel('gmem')
@@ -73,8 +73,9 @@ def test_a_source_needs_nothing_for_it(traveller):
 
 
 @on_gmem
-@pytest.mark.parametrize('capabilities', [long(RAM), PREEMPT],
-                         ids=['', 'preempt'])
+@pytest.mark.parametrize('capabilities', [
+    long(RAM), PREEMPT, long([*RAM, 'release-ram'])],
+    ids=['', 'preempt', 'release-ram'])
 @pytest.mark.parametrize('way', [
     ['memfd', 'by-userfault', 'by-mapped', 'memfd'],
     long(['memfd', 'by-mapped', 'anonymous', 'by-userfault'])],
@@ -85,6 +86,9 @@ def test_it_moves(traveller, way, capabilities):
         destination = traveller.start(incoming=True, memory=memory)
         move(source, destination, capabilities=capabilities)
         set_capabilities(capabilities, False, source, destination)
+        if 'release-ram' in capabilities and is_incoming(source):
+            block = source.block()
+            assert block['allocated-bytes'] < block['size'] / 2
         source = destination
     traveller.guest, traveller.where = source, {'memory': way[-1]}
 
@@ -304,8 +308,8 @@ def test_urgent_pages_do_not_come(pair, strategy):
     """The end of postcopy does not wait for them for ever"""
     source, destination = pair(strategy)
     running = threading.Event()
-    wire = Wire(wait_for_source(destination, PREEMPT), same,
-                urgent(lambda *page: page[-1] if not running.is_set() else b''))
+    wire = Wire(wait_for_source(destination, PREEMPT), same, urgent(
+        lambda *page: b'' if running.is_set() else page[-1]))
     begin(source, destination, wire.uri, capabilities=PREEMPT)
     running.set()
     hurry(source)
