@@ -23,6 +23,7 @@
 static struct vm vm;
 static struct edu edu;
 static int nth, have_edu, uffd, file;
+static int plain;	/* a default VM, whose memory cannot be private */
 static uint8_t *map;
 static uint32_t ioas, other_ioas;
 static unsigned long *bitmap;
@@ -139,6 +140,14 @@ static void userfault_file(void)
 	}
 }
 
+static void logged_file(void)
+{
+	new_file();
+	if (slot(GM_MEM_GUEST_MEMFD | GM_MEM_LOG_DIRTY)) {
+		fatal("slot");
+	}
+}
+
 static void private_file(void)
 {
 	bound_file();
@@ -251,6 +260,28 @@ static int bind(void)
 static int bind_userfault(void)
 {
 	return slot(GM_MEM_GUEST_MEMFD | GM_MEM_USERFAULT);
+}
+
+static int bind_logged(void)
+{
+	return slot(GM_MEM_GUEST_MEMFD | GM_MEM_LOG_DIRTY);
+}
+
+static int get_log(void)
+{
+	static uint64_t bits;
+	struct kvm_dirty_log arg = { .slot = 1, .dirty_bitmap = &bits };
+
+	return ioctl(vm.fd, KVM_GET_DIRTY_LOG, &arg);
+}
+
+static int clear_log(void)
+{
+	static uint64_t bits = ~0ull;
+	struct kvm_clear_dirty_log arg = { .slot = 1, .num_pages = PAGES,
+					   .dirty_bitmap = &bits };
+
+	return ioctl(vm.fd, KVM_CLEAR_DIRTY_LOG, &arg);
 }
 
 static int ordinary_userfault(void)
@@ -370,12 +401,25 @@ static int faults_repair(void)
 }
 
 /* @done: what the call says when it is repeated after its success */
-static const struct test {
+struct test {
 	const char *name;
 	void (*before)(void);
 	int (*call)(void);
 	int device, done;
-} tests[] = {
+};
+
+static const struct test log_tests[] = {
+	{ "a bound slot with a log", new_file, bind_logged, 0, 0 },
+	{ "the log begins", bound_file, bind_logged, 0, 0 },
+	{ "the log ends", logged_file, bind, 0, 0 },
+	{ "deleting a bound slot with a log", logged_file, unbind, 0, 0 },
+	{ "KVM_GET_DIRTY_LOG", logged_file, get_log, 0, 0 },
+	{ "KVM_CLEAR_DIRTY_LOG", logged_file, clear_log, 0, 0 },
+	{ "a guest's write to a logged page", logged_file, guest_writes, 0, 0 },
+	{ "KVM_PRE_FAULT_MEMORY of logged pages", logged_file, prefault, 0, 0 },
+};
+
+static const struct test tests[] = {
 	{ "KVM_CREATE_GUEST_MEMFD", new_file, create, 0, 0 },
 	{ "KVM_CREATE_GUEST_MEMFD, NO_DIRECT_MAP", new_file, create_unmapped,
 	  0, 0 },
@@ -425,7 +469,7 @@ static int is_intact(int device)
 
 	uffd_unregister(uffd, map, SIZE);
 	unbind();
-	good &= !convert(0, PAGES, 0) && !slot(GM_MEM_GUEST_MEMFD);
+	good &= (plain || !convert(0, PAGES, 0)) && !slot(GM_MEM_GUEST_MEMFD);
 	if (device) {
 		ioas_unmap(edu.iommufd, ioas, IOVA, 2 * SIZE);
 		ioas_unmap(edu.iommufd, other_ioas, IOVA, SIZE);
@@ -530,6 +574,13 @@ int main(void)
 		} else {
 			run(&tests[i]);
 		}
+	}
+	vm_free(&vm);
+	vm_init(&vm, 0, 1);
+	plain = 1;
+	for (unsigned int i = 0; i < sizeof(log_tests) / sizeof(log_tests[0]);
+	     i++) {
+		run(&log_tests[i]);
 	}
 	close(uffd);
 	vm_free(&vm);

@@ -12,6 +12,7 @@
 
 #include <setjmp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <sys/uio.h>
 
 #define PAGES		16ul
@@ -158,18 +159,27 @@ static int do_region(void)
 	static const uint32_t flags[] = {
 		0, GM_MEM_LOG_DIRTY, GM_MEM_GUEST_MEMFD, GM_MEM_GUEST_MEMFD,
 		GM_MEM_USERFAULT, GM_MEM_USERFAULT | GM_MEM_GUEST_MEMFD,
+		GM_MEM_LOG_DIRTY | GM_MEM_GUEST_MEMFD,
+		GM_MEM_LOG_DIRTY | GM_MEM_GUEST_MEMFD | GM_MEM_USERFAULT,
 	};
 	uint32_t slot = 1 + below(SLOTS), at = below(PAGES / 2);
 	uint32_t i = below(FILES);
 	struct gm_region arg = {
-		.slot = slot, .flags = flags[below(6)],
+		.slot = slot, .flags = flags[below(8)],
 		.guest_phys_addr = MEM_GPA + (slot - 1) * SIZE,
 		.memory_size = below(3) ? SIZE / 2 : 0,
 		.userspace_addr = (uintptr_t)ARENA + i * SIZE + at * PAGE,
 		.guest_memfd = file[i], .guest_memfd_offset = at * PAGE,
 		.userfault_bitmap = (uintptr_t)bitmap,
 	};
+	static struct gm_region last[SLOTS];
+	int ret;
 
+	/* A flag of the slot that is there, maybe. */
+	if (!below(4)) {
+		arg = last[slot - 1];
+		arg.flags ^= below(2) ? GM_MEM_LOG_DIRTY : GM_MEM_USERFAULT;
+	}
 	spoil(&arg, sizeof(arg));
 	/* Any other one that is possible would be in the way later. */
 	if ((uint16_t)arg.slot < 0x7fff) {
@@ -179,7 +189,30 @@ static int do_region(void)
 	if (arg.memory_size < 1ull << 44) {
 		arg.memory_size %= 1ul << 30;
 	}
-	return ioctl(vm.fd, GM_SET_REGION, &arg);
+	ret = ioctl(vm.fd, GM_SET_REGION, &arg);
+	if (!ret && arg.memory_size) {
+		last[slot - 1] = arg;
+	}
+	return ret;
+}
+
+/* The log of a slot that has one now and then: fetch it, clear a part. */
+static int do_dirty_log(void)
+{
+	static uint64_t bits[(1ul << 30) / PAGE / 64];
+	struct kvm_clear_dirty_log arg = {
+		.slot = 1 + below(SLOTS), .num_pages = PAGES / 2,
+		.dirty_bitmap = bits,
+	};
+	struct kvm_dirty_log get = { .slot = arg.slot, .dirty_bitmap = bits };
+
+	if (below(2)) {
+		return ioctl(vm.fd, KVM_GET_DIRTY_LOG, &get);
+	}
+	memset(bits, 0xff, sizeof(bits));
+	/* Not the pointer, which could be to anything. */
+	spoil(&arg, offsetof(struct kvm_clear_dirty_log, dirty_bitmap));
+	return ioctl(vm.fd, KVM_CLEAR_DIRTY_LOG, &arg);
 }
 
 static int do_attributes(void)
@@ -515,6 +548,7 @@ static struct operation {
 } operation[] = {
 	{ "KVM_CREATE_GUEST_MEMFD", do_create, 2, 1, ALL, 0, 0 },
 	{ "KVM_SET_USER_MEMORY_REGION2", do_region, 4, 1, ALL, 0, 0 },
+	{ "the dirty log", do_dirty_log, 2, 1, ALL, 0, 0 },
 	{ "KVM_SET_MEMORY_ATTRIBUTES", do_attributes, 2, 1, TWO, 0, 0 },
 	{ "KVM_SET_MEMORY_ATTRIBUTES2", do_convert, 4, 1, PLACE, 0, 0 },
 	{ "KVM_PRE_FAULT_MEMORY", do_prefault, 1, 1, ALL, 0, 0 },

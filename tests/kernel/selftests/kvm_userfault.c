@@ -204,8 +204,6 @@ static void test_dirty_log(uint8_t *mem)
 	ok_call(slot_set(0, mem, 0, 0), "taking the flag away");
 	ok(reads(1, 0), "every page is there");
 	slot_delete();
-	ok_errno(slot_set(BOUND | GM_MEM_LOG_DIRTY, mem, 0, 0), EINVAL,
-		 "a bound slot with dirty logging");
 }
 
 static void test_bad_bitmap(uint8_t *mem)

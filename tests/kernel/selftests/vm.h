@@ -26,7 +26,10 @@
 #define CODE_GPA	0x1000ul
 #define MEM_GPA		0x100000ul
 
-enum { CODE_READ = 0, CODE_WRITE = 16, CODE_SWEEP = 32, CODE_CALL = 64 };
+enum {
+	CODE_READ = 0, CODE_WRITE = 16, CODE_SWEEP = 32, CODE_CALL = 64,
+	CODE_VMRUN = 80,
+};
 
 struct vm;
 
@@ -54,6 +57,9 @@ static const uint8_t guest_code[] = {
 	0x39, 0xcb, 0x72, 0xf3, 0xf4,			/* jb; hlt */
 	/* call the host: eax = hypercall(eax, ebx, ecx, edx, esi) */
 	[CODE_CALL] = 0x0f, 0x01, 0xd9, 0xf4,		/* vmmcall */
+	/* run a guest: eax is the control block, see svm.h */
+	[CODE_VMRUN] = 0x0f, 0x01, 0xd8,		/* vmrun */
+	0x0f, 0x01, 0xdc, 0xf4,				/* stgi; hlt */
 };
 
 static inline int gm_open_kvm(void)
@@ -185,6 +191,18 @@ static inline int vcpu_write(struct vcpu *vcpu, uint64_t gpa, uint32_t value)
 	struct kvm_regs regs = { .rbx = gpa, .rax = value };
 
 	return vcpu_exec(vcpu, CODE_WRITE, &regs);
+}
+
+static inline int vcpu_set_msr(struct vcpu *vcpu, uint32_t index,
+			       uint64_t value)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} msrs = { .head.nmsrs = 1, .entry = { .index = index,
+					       .data = value } };
+
+	return ioctl(vcpu->fd, KVM_SET_MSRS, &msrs) == 1 ? 0 : -1;
 }
 
 /* The memory fault that the last KVM_RUN reported, or NULL. */
