@@ -246,7 +246,7 @@ static void test_nested(void)
 	ok(writes(0, 20, 3) && writes(0, 22, 3) && log_is(20, 22) &&
 	   writes(0, 20, 4) && log_is(20, NONE), "a guest with paging writes");
 	if (!svm->nested) {
-		skip("the guest's guest", "no nested paging");
+		printf("# no nested paging, so no guest's guest\n");
 		svm_free(svm);
 		return;
 	}
@@ -372,7 +372,7 @@ static void test_prefault(void)
 	unsigned int entries;
 
 	if (vm_cap(&vm, GM_CAP_PREFAULT) <= 0) {
-		skip("KVM_PRE_FAULT_MEMORY", "no such call");
+		printf("# no KVM_PRE_FAULT_MEMORY\n");
 		return;
 	}
 	new_file();
@@ -575,7 +575,7 @@ static void test_refused_private(const char *name, const char *in_place)
 	int fd = open(PARAM, O_WRONLY), types = vm_cap(&vm, GM_CAP_VM_TYPES);
 
 	if (fd < 0 || types < 0 || !(types & 1 << GM_SW_PROTECTED_VM)) {
-		skip(name, "no software-protected VMs, or not in place");
+		printf("# no software-protected VMs, nor a file %s\n", name);
 		return;
 	}
 	if (write(fd, in_place, 1) != 1) {
