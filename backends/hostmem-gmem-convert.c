@@ -45,7 +45,7 @@ bool gmem_hostmem_can_convert(const HostMemoryBackend *backend, Error **errp)
                    "sw-protected-guest");
         return false;
     }
-    return gmem_hostmem_allows_slots(backend, backend->gmem.slots, errp);
+    return gmem_hostmem_allows_slots(backend, backend->gmem.use.slots, errp);
 }
 
 /* Can a page be taken out of @block? */

@@ -135,38 +135,10 @@ static bool check_machine(Error **errp)
 static bool check_ours(HostMemoryBackend *backend, Error **errp)
 {
     return check_type(backend, errp) && check_properties(backend, errp) &&
+           gmem_hostmem_check_values(backend, errp) &&
            check_size(backend, errp) && check_machine(errp) &&
-           gmem_caps_check(errp);
-}
-
-static void refuse_other(const char *property, const char *value,
-                         Error **errp)
-{
-    error_setg(errp, "%s=%s: the memory is no guest_memfd; use "
-               "guest-memfd=on, or leave it out", property, value);
-}
-
-static void refuse_slots(GuestMemfdSlots slots, Error **errp)
-{
-    refuse_other("slots", GuestMemfdSlots_str(slots), errp);
-}
-
-static void refuse_postcopy(GuestMemfdPostcopy postcopy, Error **errp)
-{
-    refuse_other("postcopy", GuestMemfdPostcopy_str(postcopy), errp);
-}
-
-static bool check_other(HostMemoryBackend *backend, Error **errp)
-{
-    if (backend->gmem.slots_given) {
-        refuse_slots(backend->gmem.slots, errp);
-        return false;
-    }
-    if (backend->gmem.postcopy_given) {
-        refuse_postcopy(backend->gmem.postcopy, errp);
-        return false;
-    }
-    return true;
+           gmem_caps_check(errp) &&
+           gmem_hostmem_check_direct_map(backend, errp);
 }
 
 static void name_backend(HostMemoryBackend *backend, Error **errp)
@@ -201,11 +173,13 @@ static bool create(HostMemoryBackend *backend, Error **errp)
 {
     g_autofree char *name = host_memory_backend_get_name(backend);
     const char *id = object_get_canonical_path_component(OBJECT(backend));
+    uint64_t flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED;
 
+    if (backend->gmem.use.no_direct_map) {
+        flags |= GUEST_MEMFD_FLAG_NO_DIRECT_MAP;
+    }
     return gmem_ram_create(&backend->mr, OBJECT(backend), name, id,
-                           backend->size, GUEST_MEMFD_FLAG_MMAP |
-                           GUEST_MEMFD_FLAG_INIT_SHARED,
-                           backend->gmem.slots, backend->gmem.postcopy, errp);
+                           backend->size, flags, &backend->gmem.use, errp);
 }
 
 bool gmem_hostmem_alloc(HostMemoryBackend *backend, Error **errp)
@@ -214,7 +188,7 @@ bool gmem_hostmem_alloc(HostMemoryBackend *backend, Error **errp)
     bool ours = backend->gmem.wanted;
 
     if (!gmem_hostmem_can_convert(backend, errp) ||
-        !(ours ? check_ours : check_other)(backend, errp)) {
+        !(ours ? check_ours : gmem_hostmem_check_other)(backend, errp)) {
         name_backend(backend, errp);
         return false;
     }
@@ -325,100 +299,6 @@ bool gmem_hostmem_prealloc_range(HostMemoryBackend *backend, uint64_t start,
                     migration_in_incoming_postcopy(), errp);
 }
 
-static bool get_wanted(Object *obj, Error **errp)
-{
-    return MEMORY_BACKEND(obj)->gmem.wanted;
-}
-
-static void set_wanted(Object *obj, bool value, Error **errp)
-{
-    HostMemoryBackend *backend = MEMORY_BACKEND(obj);
-
-    if (host_memory_backend_mr_inited(backend)) {
-        error_setg(errp, "cannot change property 'guest-memfd' of %s '%s'",
-                   object_get_typename(obj),
-                   object_get_canonical_path_component(obj));
-        return;
-    }
-    if (!value && object_dynamic_cast(obj, TYPE_MEMORY_BACKEND_GUEST_MEMFD)) {
-        error_setg(errp, "property 'guest-memfd' of %s is always on; use "
-                   TYPE_MEMORY_BACKEND_MEMFD, object_get_typename(obj));
-        return;
-    }
-    backend->gmem.wanted = value;
-}
-
-static int get_slots(Object *obj, Error **errp)
-{
-    return MEMORY_BACKEND(obj)->gmem.slots;
-}
-
-static void set_slots(Object *obj, int value, Error **errp)
-{
-    HostMemoryBackend *backend = MEMORY_BACKEND(obj);
-
-    backend->gmem.slots_given = true;
-    if (host_memory_backend_mr_inited(backend) && !backend->gmem.wanted) {
-        refuse_slots(value, errp);
-        return;
-    }
-    if (!gmem_hostmem_allows_slots(backend, value, errp)) {
-        return;
-    }
-    if (host_memory_backend_mr_inited(backend) && backend->gmem.wanted &&
-        !gmem_set_slots(gmem_from_region(&backend->mr), value, errp)) {
-        return;
-    }
-    backend->gmem.slots = value;
-}
-
-static int get_postcopy(Object *obj, Error **errp)
-{
-    return MEMORY_BACKEND(obj)->gmem.postcopy;
-}
-
-/* Of memory that exists, it matters when postcopy begins. */
-static void set_postcopy(Object *obj, int value, Error **errp)
-{
-    HostMemoryBackend *backend = MEMORY_BACKEND(obj);
-
-    backend->gmem.postcopy_given = true;
-    if (host_memory_backend_mr_inited(backend)) {
-        if (!backend->gmem.wanted) {
-            refuse_postcopy(value, errp);
-            return;
-        }
-        gmem_from_region(&backend->mr)->postcopy.policy = value;
-    }
-    backend->gmem.postcopy = value;
-}
-
-void gmem_hostmem_class_init(ObjectClass *oc)
-{
-    object_class_property_add_bool(oc, "guest-memfd", get_wanted, set_wanted);
-    object_class_property_set_description(oc, "guest-memfd",
-        "Let the memory be a guest_memfd");
-    object_class_property_add_enum(oc, "slots", "GuestMemfdSlots",
-                                   &GuestMemfdSlots_lookup,
-                                   get_slots, set_slots);
-    object_class_property_set_description(oc, "slots",
-        "How KVM reaches the pages of a guest_memfd (auto, bound, mapped)");
-    object_class_property_add_enum(oc, "postcopy", "GuestMemfdPostcopy",
-                                   &GuestMemfdPostcopy_lookup,
-                                   get_postcopy, set_postcopy);
-    object_class_property_set_description(oc, "postcopy",
-        "How its pages come in by postcopy (auto, mapped, userfault)");
-}
-
-void gmem_hostmem_init(HostMemoryBackend *backend)
-{
-    MachineState *machine = MACHINE(qdev_get_machine());
-
-    backend->gmem.wanted = machine->gmem.wanted;
-    backend->gmem.slots = machine->gmem.slots;
-    backend->gmem.postcopy = machine->gmem.postcopy;
-}
-
 static void guest_memfd_backend_instance_init(Object *obj)
 {
     HostMemoryBackend *backend = MEMORY_BACKEND(obj);
@@ -440,98 +320,6 @@ static const TypeInfo guest_memfd_backend_info = {
     .instance_init = guest_memfd_backend_instance_init,
     .class_init = guest_memfd_backend_class_init,
 };
-
-/* There is one machine, and one command line. */
-static bool machine_said_off;
-
-bool gmem_machine_said_off(void)
-{
-    return machine_said_off;
-}
-
-static bool machine_get_wanted(Object *obj, Error **errp)
-{
-    return MACHINE(obj)->gmem.wanted;
-}
-
-static void machine_set_wanted(Object *obj, bool value, Error **errp)
-{
-    MACHINE(obj)->gmem.wanted = value;
-    machine_said_off = !value;
-}
-
-static int machine_get_slots(Object *obj, Error **errp)
-{
-    return MACHINE(obj)->gmem.slots;
-}
-
-static void machine_set_slots(Object *obj, int value, Error **errp)
-{
-    MACHINE(obj)->gmem.slots = value;
-    MACHINE(obj)->gmem.slots_given = true;
-}
-
-static int machine_get_postcopy(Object *obj, Error **errp)
-{
-    return MACHINE(obj)->gmem.postcopy;
-}
-
-static void machine_set_postcopy(Object *obj, int value, Error **errp)
-{
-    MACHINE(obj)->gmem.postcopy = value;
-    MACHINE(obj)->gmem.postcopy_given = true;
-}
-
-/* Of a property of backends, where the machine says none is a guest_memfd */
-static void refuse_default(const char *property, const char *value,
-                           Error **errp)
-{
-    error_setg(errp, "guest-memfd-%s=%s: the machine's memory is no "
-               "guest_memfd; add guest-memfd=on, or use %s= with the backends "
-               "that are one", property, value, property);
-}
-
-bool gmem_machine_check(const MachineState *machine, Error **errp)
-{
-    if (gmem_conversions()->enabled && !kvm_enabled()) {
-        error_setg(errp, "memory of this machine cannot turn private: KVM "
-                   "has failed, and no other accelerator can do it");
-        return false;
-    }
-    if (machine->gmem.wanted) {
-        return true;
-    }
-    if (machine->gmem.slots_given) {
-        refuse_default("slots", GuestMemfdSlots_str(machine->gmem.slots),
-                       errp);
-        return false;
-    }
-    if (machine->gmem.postcopy_given) {
-        refuse_default("postcopy",
-                       GuestMemfdPostcopy_str(machine->gmem.postcopy), errp);
-        return false;
-    }
-    return true;
-}
-
-void gmem_machine_class_init(ObjectClass *oc)
-{
-    object_class_property_add_bool(oc, "guest-memfd", machine_get_wanted,
-                                   machine_set_wanted);
-    object_class_property_set_description(oc, "guest-memfd",
-        "Let all guest RAM be guest_memfds");
-    object_class_property_add_enum(oc, "guest-memfd-slots", "GuestMemfdSlots",
-                                   &GuestMemfdSlots_lookup,
-                                   machine_get_slots, machine_set_slots);
-    object_class_property_set_description(oc, "guest-memfd-slots",
-        "How KVM reaches the pages of a guest_memfd (auto, bound, mapped)");
-    object_class_property_add_enum(oc, "guest-memfd-postcopy",
-                                   "GuestMemfdPostcopy",
-                                   &GuestMemfdPostcopy_lookup,
-                                   machine_get_postcopy, machine_set_postcopy);
-    object_class_property_set_description(oc, "guest-memfd-postcopy",
-        "How their pages come in by postcopy (auto, mapped, userfault)");
-}
 
 static void register_types(void)
 {

@@ -15,6 +15,7 @@ from qemu.machine import QEMUMachine  # noqa: E402
 
 BACKENDS = {
     'bound': 'memory-backend-guest-memfd,slots=bound',
+    'mapped log': 'memory-backend-guest-memfd,slots=bound,dirty-log=mapped',
     'mapped': 'memory-backend-guest-memfd,slots=mapped',
     'memfd': 'memory-backend-memfd',
 }
@@ -31,6 +32,10 @@ def wait_until(condition, timeout=120):
         if time.monotonic() > end:
             sys.exit('error: waited in vain')
         time.sleep(0.02)
+
+
+# How the memory of a guest that is logged can be
+LOGS = 'mapped log', 'bound', 'memfd'
 
 
 class Machine(QEMUMachine):
@@ -52,3 +57,18 @@ class Machine(QEMUMachine):
         self.launch()
         if guest:
             wait_until(lambda: os.path.getsize(self._touched))
+
+    def pauses(self):
+        """How often its processors were held to change slots, of all backends
+        at once.  (The first time that this is asked, QEMU finds out what the
+        kernel can do.)"""
+        return max((block['counters']['pauses'] for block in
+                    self.cmd('query-guest-memfd')['blocks']), default=0)
+
+    def pages_mapped(self):
+        """How many KVM has mapped for it, of 4 KiB"""
+        base = '/sys/kernel/debug/kvm'
+        folder, = (name for name in os.listdir(base)
+                   if name.startswith(f'{self.get_pid()}-'))
+        with open(f'{base}/{folder}/pages_4k') as pages:
+            return int(pages.read())

@@ -3,7 +3,8 @@
 
 usage: migration.py ROUNDS
 
-Prints a JSON line for each migration, with marks 1 and 2 around it.
+Prints a JSON line for each migration, with marks 1 and 2 around it; "cancelled"
+is one that is, and "refaults" how many pages KVM has to map anew after it.
 """
 import datetime
 import json
@@ -11,7 +12,7 @@ import os
 import re
 import sys
 
-from machine import Machine, mark, wait_until
+from machine import LOGS, Machine, mark, wait_until
 
 SHOWN = ['total-time', 'downtime', 'setup-time']
 SHOWN_RAM = ['transferred', 'dirty-sync-count', 'normal', 'duplicate']
@@ -31,6 +32,7 @@ def migrate(kind, guest):
                  'migration_bitmap_sync_*', guest=guest) as source, \
             Machine(kind, '-incoming', 'defer') as destination:
         socket = os.path.join(source.temp_dir, 'migration')
+        before = source.pauses()
         source.cmd('migrate-set-parameters', **{'max-bandwidth': 1 << 40})
         destination.cmd('migrate-incoming', uri=f'unix:{socket}')
         mark(1)
@@ -41,18 +43,40 @@ def migrate(kind, guest):
         info = source.cmd('query-migrate')
         if info['status'] != 'completed':
             sys.exit(f'error: {info}')
+        paused = source.pauses() - before
         source.shutdown()
         return {name: info[name] for name in SHOWN} | \
             {name: info['ram'][name] for name in SHOWN_RAM} | \
-            {'dirty-sync-us': dirty_sync_us(source.get_log())}
+            {'dirty-sync-us': dirty_sync_us(source.get_log()),
+             'pauses': paused}
+
+
+def cancel(kind):
+    """One that has got nowhere"""
+    def is_in(*states):
+        return vm.cmd('query-migrate').get('status') in states
+
+    with Machine(kind, guest='idle') as vm:
+        vm.cmd('migrate-set-parameters', **{'max-bandwidth': 1 << 20})
+        before, pages = vm.pauses(), vm.pages_mapped()
+        mark(1)
+        vm.cmd('migrate', uri='exec:cat > /dev/null')
+        wait_until(lambda: is_in('active'))
+        vm.cmd('migrate_cancel')
+        wait_until(lambda: is_in('cancelled'))
+        mark(2)
+        return {'pauses': vm.pauses() - before,
+                'refaults': max(pages - vm.pages_mapped(), 0)}
 
 
 def main():
     for _ in range(int(sys.argv[1])):
-        for guest in 'idle', 'dirty':
-            for kind in 'bound', 'memfd':
+        for kind in LOGS:
+            for guest in 'idle', 'dirty':
                 print(json.dumps({'guest': guest, 'kind': kind,
                                   **migrate(kind, guest)}), flush=True)
+            print(json.dumps({'guest': 'cancelled', 'kind': kind,
+                              **cancel(kind)}), flush=True)
 
 
 if __name__ == '__main__':

@@ -16,6 +16,7 @@
 #include "gmem/caps.h"
 #include "gmem/gmem.h"
 #include "gmem/migration.h"
+#include "gmem/pins.h"
 #include "gmem/postcopy.h"
 #include "gmem/state.h"
 
@@ -99,6 +100,71 @@ static bool check_postcopy(const bool *caps, Error **errp)
     return true;
 }
 
+static bool has_direct_map(GuestMemfd *gmem, void *opaque)
+{
+    const GuestMemfd **found = opaque;
+
+    *found = gmem_lacks_direct_map(gmem) ? gmem : NULL;
+    return !*found;
+}
+
+static const GuestMemfd *first_without_direct_map(void)
+{
+    const GuestMemfd *gmem = NULL;
+
+    gmem_for_each(has_direct_map, &gmem);
+    return gmem;
+}
+
+/* Can what the guest writes be logged while it runs? */
+static bool check_log(const char *what, Error **errp)
+{
+    const GuestMemfd *gmem = first_without_direct_map();
+    const GuestMemfdInterfaceInfo *log;
+
+    if (!gmem) {
+        return true;
+    }
+    log = gmem_caps_find(GUEST_MEMFD_INTERFACE_DIRTY_LOG_BOUND);
+    if (!log->available) {
+        error_setg(errp, "memory backend '%s': direct-map=off: %s needs a log "
+                   "of what the guest writes, and KVM of this kernel keeps "
+                   "none in bound memslots, dirty-log-bound (%s); use "
+                   "direct-map=on", gmem->id, what, log->found_by);
+        return false;
+    }
+    return true;
+}
+
+bool gmem_migration_check_transport(const MigrationAddress *addr,
+                                    Error **errp)
+{
+    if (addr->transport == MIGRATION_ADDRESS_TYPE_RDMA &&
+        !gmem_pins_check("migration by rdma", errp)) {
+        return false;
+    }
+    if (migrate_direct_io() && !gmem_pins_check("direct-io", errp)) {
+        return false;
+    }
+    return runstate_check(RUN_STATE_INMIGRATE) || check_log("migration", errp);
+}
+
+/* What takes pinned pages, or mapped memslots */
+static bool check_direct_map(const bool *caps, Error **errp)
+{
+    const GuestMemfd *gmem = first_without_direct_map();
+
+    if (gmem && caps[MIGRATION_CAPABILITY_BACKGROUND_SNAPSHOT]) {
+        error_setg(errp, "memory backend '%s': direct-map=off: "
+                   "background-snapshot: the guest writes past the "
+                   "write-protection of QEMU's mapping; use an ordinary "
+                   "snapshot, or direct-map=on", gmem->id);
+        return false;
+    }
+    return !caps[MIGRATION_CAPABILITY_ZERO_COPY_SEND] ||
+           gmem_pins_check("zero-copy-send", errp);
+}
+
 bool gmem_migration_check_caps(const bool *caps, Error **errp)
 {
     const GuestMemfd *gmem = first_gmem();
@@ -107,7 +173,7 @@ bool gmem_migration_check_caps(const bool *caps, Error **errp)
     if (!gmem) {
         return true;
     }
-    if (!check_postcopy(caps, errp)) {
+    if (!check_postcopy(caps, errp) || !check_direct_map(caps, errp)) {
         return false;
     }
     if (caps[MIGRATION_CAPABILITY_BACKGROUND_SNAPSHOT]) {
@@ -123,12 +189,12 @@ bool gmem_migration_check_caps(const bool *caps, Error **errp)
     return true;
 }
 
-bool gmem_migration_can_watch(const char *command, Error **errp)
+bool gmem_migration_can_watch(const char *command, bool logs, Error **errp)
 {
     if (gmem_conversions()->enabled) {
         error_setg(errp, "%s: memory of this VM can turn private, and writes "
                    "to it are not watched then", command);
         return false;
     }
-    return true;
+    return !logs || check_log(command, errp);
 }

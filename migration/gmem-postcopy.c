@@ -68,6 +68,15 @@ bool gmem_postcopy_check(const GuestMemfd *gmem, const char *capability,
                    kernel_says(GUEST_MEMFD_INTERFACE_USERFAULT));
         return false;
     }
+    if (gmem_lacks_direct_map(gmem) &&
+        !kernel_has(GUEST_MEMFD_INTERFACE_USERFAULT)) {
+        error_setg(errp, "memory backend '%s': %s: direct-map=off: its pages "
+                   "come in to bound memslots only, and those of this kernel "
+                   "have no userfault bitmap, userfault (%s); use precopy",
+                   gmem->id, capability,
+                   kernel_says(GUEST_MEMFD_INTERFACE_USERFAULT));
+        return false;
+    }
     return true;
 }
 
@@ -191,7 +200,7 @@ bool gmem_postcopy_begin(Error **errp)
     }
     if (gmem_any()) {
         gmem_userfault_open(wake_fault_thread);
-        gmem_tell_postcopy_changed();
+        gmem_tell_slots_stale();
     }
     return true;
 }
@@ -265,7 +274,7 @@ void gmem_postcopy_end(void)
         wait_for_vcpus();
         return;
     }
-    gmem_tell_postcopy_changed();
+    gmem_tell_slots_stale();
     gmem_for_each(end, NULL);
 }
 

@@ -13,6 +13,7 @@
 #include "qemu/range.h"
 #include "system/ramblock.h"
 #include "gmem/caps.h"
+#include "gmem/dma.h"
 #include "gmem/gmem.h"
 #include "gmem/postcopy.h"
 #include "gmem/slots-view.h"
@@ -59,6 +60,17 @@ static uint64_t covered_bytes(GuestMemfdSlotInfoList *slots, bool only_bound)
     return bytes;
 }
 
+/* Of a slot that is mapped, a page goes whenever QEMU's mapping changes. */
+static void add_stays_mapped(GuestMemfdBlock *info)
+{
+    const GuestMemfdInterfaceInfo *kernel =
+        gmem_caps_find(GUEST_MEMFD_INTERFACE_NOTIFIER_FREE_SLOTS);
+
+    info->has_stays_mapped = kernel && kernel->has_available;
+    info->stays_mapped = info->has_stays_mapped && kernel->available &&
+                         info->bound_bytes && !info->mapped_bytes;
+}
+
 static void add_pages(GuestMemfdBlock *info, const GuestMemfd *gmem)
 {
     info->backing = gmem->apart ? GUEST_MEMFD_BACKING_PRIVATE :
@@ -86,10 +98,12 @@ static GuestMemfdBlock *block_info(GuestMemfd *gmem)
     info->size = gmem->block->used_length;
     info->flags = flags_list(gmem->flags);
     info->slots_policy = gmem->slots;
+    info->dirty_log_policy = gmem->dirty_log;
     info->slots = gmem_slots_query(gmem);
     info->bound_bytes = covered_bytes(info->slots, true);
     info->mapped_bytes = covered_bytes(info->slots, false) -
                          info->bound_bytes;
+    add_stays_mapped(info);
     add_pages(info, gmem);
     info->postcopy = gmem_postcopy_query(gmem);
     info->counters = QAPI_CLONE(GuestMemfdCounters, &gmem->counters);
@@ -103,6 +117,7 @@ GuestMemfdInfo *qmp_query_guest_memfd(Error **errp)
     RAMBlock *block;
 
     info->host = gmem_caps_query();
+    info->containers = gmem_dma_query();
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH(block) {
         if (block->gmem) {
@@ -122,11 +137,12 @@ static void print_slots(GString *buf, const GuestMemfdBlock *block)
         const GuestMemfdSlotInfo *slot = s->value;
 
         g_string_append_printf(buf, "  %2" PRId64 "  0x%016" PRIx64
-                               "  %10" PRIu64 "  0x%016" PRIx64 "  %s%s%s\n",
+                               "  %10" PRIu64 "  0x%016" PRIx64 "  %s%s%s%s\n",
                                slot->as_id, slot->gpa, slot->size >> 10,
                                slot->offset, slot->bound ? "bound" : "mapped",
                                slot->bound ? "" : ": ", slot->bound ? ""
-                               : GuestMemfdWhyMapped_str(slot->why_mapped));
+                               : GuestMemfdWhyMapped_str(slot->why_mapped),
+                               slot->logged ? ", logged" : "");
     }
     g_string_append_printf(buf, "  slots: %" PRIu64 " bound, %" PRIu64
                            " unbound, %" PRIu64 " mapped, %" PRIu64
@@ -178,14 +194,20 @@ static void print_bytes(GString *buf, const GuestMemfdBlock *block)
         g_string_append_printf(buf, ", ordinary %" PRIu64 " KiB",
                                block->ordinary_bytes >> 10);
     }
+    if (block->has_stays_mapped) {
+        g_string_append(buf, block->stays_mapped ? ", stays mapped"
+                                                 : ", may be unmapped");
+    }
     g_string_append_c(buf, '\n');
 }
 
 static void print_block(GString *buf, const GuestMemfdBlock *block)
 {
-    g_string_append_printf(buf, "%s (memdev %s): %" PRIu64 " MiB, slots=%s\n",
-                           block->id, block->memdev, block->size >> 20,
-                           GuestMemfdSlots_str(block->slots_policy));
+    g_string_append_printf(buf, "%s (memdev %s): %" PRIu64 " MiB, slots=%s, "
+                           "dirty-log=%s\n", block->id, block->memdev,
+                           block->size >> 20,
+                           GuestMemfdSlots_str(block->slots_policy),
+                           GuestMemfdDirtyLog_str(block->dirty_log_policy));
     g_string_append_printf(buf, "  backing: %s, flags:",
                            GuestMemfdBacking_str(block->backing));
     for (GuestMemfdCreateFlagList *f = block->flags; f; f = f->next) {
@@ -199,6 +221,24 @@ static void print_block(GString *buf, const GuestMemfdBlock *block)
     print_conversions(buf, "shared", block->to_shared);
 }
 
+static void print_container(GString *buf, const GuestMemfdContainer *container)
+{
+    g_string_append(buf, "Devices:");
+    for (strList *name = container->devices; name; name = name->next) {
+        g_string_append_printf(buf, " %s", name->value);
+    }
+    g_string_append_printf(buf, ": by %s, %" PRIu64 " mappings, %" PRIu64
+                           " KiB, pinned %" PRIu64 " KiB",
+                           container->by_file ? "file" : "address",
+                           container->mappings, container->mapped_bytes >> 10,
+                           container->pinned_bytes >> 10);
+    if (container->has_revocations) {
+        g_string_append_printf(buf, ", %" PRIu64 " revocations",
+                               container->revocations);
+    }
+    g_string_append_c(buf, '\n');
+}
+
 HumanReadableText *qmp_x_query_guest_memfd(Error **errp)
 {
     g_autoptr(GString) buf = g_string_new("");
@@ -209,6 +249,9 @@ HumanReadableText *qmp_x_query_guest_memfd(Error **errp)
     }
     for (GuestMemfdBlockList *b = info->blocks; b; b = b->next) {
         print_block(buf, b->value);
+    }
+    for (GuestMemfdContainerList *c = info->containers; c; c = c->next) {
+        print_container(buf, c->value);
     }
     g_string_append(buf, info->host ? "The host kernel:\n"
                                     : "The accelerator is not KVM\n");

@@ -56,14 +56,21 @@ static void discard_listener(RamDiscardListener *rdl, uint64_t first,
     }
 }
 
-void gmem_state_tell_discarded(GmemState *state, uint64_t first, uint64_t nr,
-                               const unsigned long *map)
+int gmem_state_tell_discarded(GmemState *state, uint64_t first, uint64_t nr,
+                              const unsigned long *map)
 {
     RamDiscardListener *rdl;
 
+    state->refused = 0;
     QLIST_FOREACH(rdl, &state->listeners, next) {
         discard_listener(rdl, first, nr, map);
     }
+    return state->refused;
+}
+
+void gmem_state_refuse(GmemState *state, int ret)
+{
+    state->refused = ret;
 }
 
 int gmem_state_tell_populated(GmemState *state, uint64_t first, uint64_t nr,
@@ -71,6 +78,7 @@ int gmem_state_tell_populated(GmemState *state, uint64_t first, uint64_t nr,
 {
     RamDiscardListener *rdl, *told;
 
+    state->refused = 0;
     QLIST_FOREACH(rdl, &state->listeners, next) {
         int ret = populate_listener(rdl, first, nr, map);
 
@@ -84,6 +92,20 @@ int gmem_state_tell_populated(GmemState *state, uint64_t first, uint64_t nr,
         }
     }
     return 0;
+}
+
+int gmem_state_tell_populated_again(GmemState *state, uint64_t first,
+                                    uint64_t nr, const unsigned long *map)
+{
+    RamDiscardListener *rdl;
+    int ret = 0;
+
+    QLIST_FOREACH(rdl, &state->listeners, next) {
+        int failed = populate_listener(rdl, first, nr, map);
+
+        ret = ret ?: failed;
+    }
+    return ret;
 }
 
 static uint64_t get_min_granularity(const RamDiscardManager *rdm,

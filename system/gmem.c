@@ -12,6 +12,7 @@
 #include "system/ramblock.h"
 #include "gmem/caps.h"
 #include "gmem/gmem.h"
+#include "gmem/pins.h"
 #include "gmem/state.h"
 #include "gmem/uapi.h"
 #include "gmem/userfault.h"
@@ -57,6 +58,36 @@ bool gmem_set_slots(GuestMemfd *gmem, GuestMemfdSlots slots, Error **errp)
     return true;
 }
 
+void gmem_tell_slots_stale(void)
+{
+    GmemListener *listener;
+
+    QTAILQ_FOREACH(listener, &listeners, next) {
+        if (listener->slots_stale) {
+            listener->slots_stale();
+        }
+    }
+}
+
+bool gmem_tell_direct_map_off(Error **errp)
+{
+    GmemListener *listener;
+
+    QTAILQ_FOREACH(listener, &listeners, next) {
+        if (listener->direct_map_off && !listener->direct_map_off(errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void gmem_set_dirty_log(GuestMemfd *gmem, GuestMemfdDirtyLog dirty_log)
+{
+    gmem->dirty_log = dirty_log;
+    gmem->log_refused = false;
+    gmem_tell_slots_stale();
+}
+
 void gmem_tell_place_new(GuestMemfd *gmem, const GmemPlace *place)
 {
     GmemListener *listener;
@@ -90,6 +121,17 @@ void gmem_tell_unmapped(GuestMemfd *gmem)
     }
 }
 
+void gmem_tell_turned_private(GuestMemfd *gmem)
+{
+    GmemListener *listener;
+
+    QTAILQ_FOREACH(listener, &listeners, next) {
+        if (listener->turned_private) {
+            listener->turned_private(gmem);
+        }
+    }
+}
+
 void gmem_lose(GuestMemfd *gmem, const char *what, int ret)
 {
     GmemListener *listener;
@@ -97,17 +139,6 @@ void gmem_lose(GuestMemfd *gmem, const char *what, int ret)
     QTAILQ_FOREACH(listener, &listeners, next) {
         if (listener->lost) {
             listener->lost(gmem, what, ret);
-        }
-    }
-}
-
-void gmem_tell_postcopy_changed(void)
-{
-    GmemListener *listener;
-
-    QTAILQ_FOREACH(listener, &listeners, next) {
-        if (listener->postcopy_changed) {
-            listener->postcopy_changed();
         }
     }
 }
@@ -143,8 +174,7 @@ static GuestMemfd *gmem_new(MemoryRegion *mr, const char *id, int fd,
 
 bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
                      const char *id, uint64_t size, uint64_t flags,
-                     GuestMemfdSlots slots, GuestMemfdPostcopy postcopy,
-                     Error **errp)
+                     const GmemUse *use, Error **errp)
 {
     ERRP_GUARD();
     GuestMemfd *gmem;
@@ -163,8 +193,12 @@ bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
     }
 
     gmem = gmem_new(mr, id, fd, flags);
-    gmem->slots = slots;
-    gmem->postcopy.policy = postcopy;
+    gmem->slots = use->slots;
+    gmem->postcopy.policy = use->postcopy;
+    gmem->dirty_log = use->dirty_log;
+    if (gmem_lacks_direct_map(gmem)) {
+        gmem_unpinnable_add(gmem->block->host, gmem->block->max_length, id);
+    }
 
     /* from here on the block owns all of it, and the caller the block */
     return block_cpr(gmem, errp);
@@ -229,6 +263,11 @@ bool gmem_any(void)
     return gmem_count > 0;
 }
 
+bool gmem_log_is_anew(const GuestMemfd *gmem)
+{
+    return gmem && gmem->log_anew;
+}
+
 static bool is_not_incoming(GuestMemfd *gmem, void *opaque)
 {
     return !gmem->postcopy.incoming;
@@ -246,6 +285,9 @@ void gmem_free(GuestMemfd *gmem)
     }
     trace_gmem_free(gmem->id, gmem->fd);
     migrate_del_blocker(&gmem->cpr_blocker);
+    if (gmem_lacks_direct_map(gmem)) {
+        gmem_unpinnable_del(gmem->block->host);
+    }
     if (gmem->apart) {
         close(gmem->fd);
     }

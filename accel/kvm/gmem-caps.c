@@ -151,6 +151,11 @@ const GuestMemfdInterfaceInfo *gmem_caps_find(GuestMemfdInterface name)
     return kvm_enabled() ? &caps_table()[name] : NULL;
 }
 
+void gmem_caps_found(GuestMemfdInterface name, const char *tried, int ret)
+{
+    gmem_probe_tell(&caps_table()[name], set_info, tried, ret ?: 1);
+}
+
 GuestMemfdInterfaceInfoList *gmem_caps_query(void)
 {
     GuestMemfdInterfaceInfoList *list = NULL, **tail = &list;

@@ -148,19 +148,46 @@ bool gmem_piece_is_held(const GmemPiece *piece)
                               nr_pages(piece), piece->turning);
 }
 
+static void set_shared(GmemPiece *piece)
+{
+    gmem_state_set_shared(piece->gmem->state, first_page(piece),
+                          nr_pages(piece), piece->turning);
+}
+
+/* Pages that are shared again, whatever a device makes of it */
+static void populate_again(GmemPiece *piece)
+{
+    GuestMemfd *gmem = piece->gmem;
+    int ret = gmem_state_tell_populated_again(gmem->state, first_page(piece),
+                                              nr_pages(piece), piece->turning);
+
+    trace_gmem_piece_told(gmem->id, piece->offset, piece->size, false, ret);
+    if (ret) {
+        error_report("memory backend '%s': a device cannot use pages that are "
+                     "shared again: %s", gmem->id, strerror(-ret));
+    }
+}
+
 int gmem_piece_begin_private(GmemPiece *piece)
 {
     GmemState *state = piece->gmem->state;
+    int ret;
 
     if (!gmem_state_begin_private(state, first_page(piece), nr_pages(piece),
                                   piece->turning)) {
         return -EBUSY;
     }
-    gmem_state_tell_discarded(state, first_page(piece), nr_pages(piece),
-                              piece->turning);
+    ret = gmem_state_tell_discarded(state, first_page(piece), nr_pages(piece),
+                                    piece->turning);
     trace_gmem_piece_told(piece->gmem->id, piece->offset, piece->size, true,
-                          0);
-    return 0;
+                          ret);
+    if (ret) {
+        set_shared(piece);
+        populate_again(piece);
+    } else {
+        gmem_tell_turned_private(piece->gmem);
+    }
+    return ret;
 }
 
 int gmem_piece_kernel_private(GmemPiece *piece)
@@ -183,6 +210,11 @@ int gmem_piece_punch_private(GmemPiece *piece)
     return piece->gmem->apart ? for_runs(piece, run_punch) : 0;
 }
 
+static void lose_what_is_kept(GuestMemfd *gmem, int ret)
+{
+    gmem_lose(gmem, "a device does not let go of private pages", ret);
+}
+
 int gmem_piece_populate(GmemPiece *piece)
 {
     int ret = gmem_state_tell_populated(piece->gmem->state, first_page(piece),
@@ -190,13 +222,19 @@ int gmem_piece_populate(GmemPiece *piece)
 
     trace_gmem_piece_told(piece->gmem->id, piece->offset, piece->size, false,
                           ret);
+    if (ret && piece->gmem->state->refused) {
+        lose_what_is_kept(piece->gmem, piece->gmem->state->refused);
+    }
     return ret;
 }
 
 int gmem_piece_finish_shared(GmemPiece *piece)
 {
-    gmem_state_set_shared(piece->gmem->state, first_page(piece),
-                          nr_pages(piece), piece->turning);
+    set_shared(piece);
+    if (piece->gmem->apart) {
+        /* who has come to listen since the others were told */
+        populate_again(piece);
+    }
     return 0;
 }
 
@@ -338,16 +376,11 @@ void gmem_piece_end_shared(GmemPiece *piece, int ret)
         return;
     }
     /* what the map's change has dealt with turns no more */
-    gmem_piece_finish_shared(piece);
+    set_shared(piece);
     if (piece->stale) {
         mend_attributes(piece);
     }
-    ret = gmem_piece_populate(piece);
-    if (ret) {
-        error_report("memory backend '%s': a device cannot use again what "
-                     "has not become private: %s", piece->gmem->id,
-                     strerror(-ret));
-    }
+    populate_again(piece);
 }
 
 /*
@@ -370,8 +403,12 @@ static void mend_file(GmemPiece *stale)
 
 void gmem_piece_discard(GmemPiece *piece)
 {
-    gmem_state_tell_discarded(piece->gmem->state, first_page(piece),
-                              nr_pages(piece), piece->turning);
+    int ret = gmem_state_tell_discarded(piece->gmem->state, first_page(piece),
+                                        nr_pages(piece), piece->turning);
+
+    if (ret) {
+        lose_what_is_kept(piece->gmem, ret);
+    }
 }
 
 void gmem_piece_end_private(GmemPiece *piece, int ret)
@@ -404,24 +441,25 @@ void gmem_piece_count(const GmemPiece *piece, bool to_private, int ret,
     }
 }
 
+/*
+ * What they hold goes before they turn shared: no device is to see it, and the
+ * kernel maps new pages for devices when it turns them shared.
+ */
 static bool drop_private_pages(GmemPiece *piece)
 {
     GuestMemfd *gmem = piece->gmem;
-    int ret = 0;
+    /* apart, there is nothing but private pages */
+    int ret = gmem->apart ? gmem_attributes_punch(gmem, 0, piece->size)
+                          : for_runs(piece, run_punch);
 
-    if (gmem_conversions()->by_file) {
+    if (!ret && gmem_conversions()->by_file) {
         ret = gmem_attributes_set(gmem, 0, 0, piece->size, false,
                                   piece->effort);
-    } else {
+    } else if (!ret) {
         for (unsigned i = 0; gmem->places && i < gmem->places->len; i++) {
             gmem_pieces_clear_place(gmem, &g_array_index(gmem->places,
                                                          GmemPlace, i));
         }
-    }
-    if (!ret) {
-        /* apart, there is nothing but private pages */
-        ret = gmem->apart ? gmem_attributes_punch(gmem, 0, piece->size)
-                          : for_runs(piece, run_punch);
     }
     if (ret) {
         gmem_lose(gmem, "private pages cannot be dropped", ret);
@@ -437,7 +475,6 @@ void gmem_pieces_reset(GuestMemfd *gmem)
         .size = gmem->block->max_length,
         .effort = &effort,
     };
-    int ret = 0;
 
     if (!gmem_state_private_bytes(gmem->state) ||
         !gmem_piece_prepare(&all, false)) {
@@ -445,12 +482,8 @@ void gmem_pieces_reset(GuestMemfd *gmem)
     }
     trace_gmem_pieces_reset(gmem->id, all.nr_turning);
     if (drop_private_pages(&all)) {
-        gmem_piece_finish_shared(&all);
-        ret = gmem_piece_populate(&all);
-    }
-    if (ret) {
-        error_report("memory backend '%s': a device cannot use pages that are "
-                     "shared after a reset: %s", gmem->id, strerror(-ret));
+        set_shared(&all);
+        populate_again(&all);
     }
     gmem_piece_free(&all);
 }

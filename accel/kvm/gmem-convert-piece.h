@@ -58,8 +58,8 @@ void gmem_piece_end_shared(GmemPiece *piece, int ret);
 
 /* To shared, in this order */
 int gmem_piece_kernel_shared(GmemPiece *piece);
-int gmem_piece_punch_private(GmemPiece *piece);
 int gmem_piece_populate(GmemPiece *piece);
+int gmem_piece_punch_private(GmemPiece *piece);
 int gmem_piece_finish_shared(GmemPiece *piece);
 
 /* Back from gmem_piece_populate(), and to before gmem_piece_kernel_shared() */

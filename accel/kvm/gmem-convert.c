@@ -155,7 +155,10 @@ static bool is_stale(const Conversion *c)
     return false;
 }
 
-/* The work without the BQL, in steps that each need the last one complete */
+/*
+ * The work without the BQL, in one or two steps; the second needs the first one
+ * complete
+ */
 static int work(Conversion *c, PieceFn *first, PieceFn *second)
 {
     unsigned done;
@@ -167,7 +170,7 @@ static int work(Conversion *c, PieceFn *first, PieceFn *second)
         synchronize_rcu();
     }
     ret = for_pieces(c, first, &done);
-    if (!ret) {
+    if (!ret && second) {
         ret = for_pieces(c, second, &done);
     }
     bql_lock();
@@ -212,14 +215,18 @@ static int convert_to_private(Conversion *c)
 
 static int convert_to_shared(Conversion *c)
 {
-    unsigned done = 0;
-    int ret = work(c, gmem_piece_kernel_shared, gmem_piece_punch_private);
+    unsigned done = 0, finished;
+    int ret = work(c, gmem_piece_kernel_shared, NULL);
 
     if (!ret) {
         ret = for_pieces(c, gmem_piece_populate, &done);
     }
+    if (!ret && !gmem_conversions()->in_place) {
+        /* last: until here all can be taken back, with what was in the pages */
+        ret = work(c, gmem_piece_punch_private, NULL);
+    }
     if (!ret) {
-        return for_pieces(c, gmem_piece_finish_shared, &done);
+        return for_pieces(c, gmem_piece_finish_shared, &finished);
     }
     for (unsigned i = 0; i < done; i++) {
         gmem_piece_discard(piece_at(c, i));

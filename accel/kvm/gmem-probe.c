@@ -105,6 +105,20 @@ static int try_bound_slots(const Trial *t)
     return ret ?: without_slot(t, 1);
 }
 
+/* It is of use only if the log can begin and end while the guest runs. */
+static int try_dirty_log_bound(const Trial *t)
+{
+    int ret = set_slot(t, KVM_MEM_GUEST_MEMFD, t->size, NULL);
+
+    if (ret == 0) {
+        ret = set_slot(t, KVM_MEM_GUEST_MEMFD | KVM_MEM_LOG_DIRTY_PAGES,
+                       t->size, NULL) ?:
+              set_slot(t, KVM_MEM_GUEST_MEMFD, t->size, NULL) ?: 1;
+        ret = without_slot(t, ret);
+    }
+    return ret;
+}
+
 static int try_userfault(const Trial *t)
 {
     unsigned long bitmap = ~0UL;
@@ -279,6 +293,9 @@ static const struct {
       "flag NO_DIRECT_MAP, MADV_POPULATE_WRITE refused", try_no_direct_map },
     { GUEST_MEMFD_INTERFACE_IOMMUFD_MAP_FILE,
       "IOMMU_IOAS_MAP_FILE, no device", try_iommufd_map_file },
+    { GUEST_MEMFD_INTERFACE_DIRTY_LOG_BOUND,
+      "KVM_MEM_LOG_DIRTY_PAGES of a bound memslot, on and off",
+      try_dirty_log_bound },
     { GUEST_MEMFD_INTERFACE_NOTIFIER_FREE_SLOTS,
       "pages_4k of a pre-faulted slot after MADV_DONTNEED",
       try_notifier_free },
@@ -293,6 +310,12 @@ static void tell(GuestMemfdInterfaceInfo *info, GmemProbeResult *result,
 
     result(info, known, ret > 0,
            g_strdup_printf("%s: %s", tried, answer));
+}
+
+void gmem_probe_tell(GuestMemfdInterfaceInfo *info, GmemProbeResult *result,
+                     const char *tried, int ret)
+{
+    tell(info, result, tried, ret, ret >= 0 || is_refusal(ret));
 }
 
 void gmem_probe_all(GuestMemfdInterfaceInfo *infos, GmemProbeResult *result)

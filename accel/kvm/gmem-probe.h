@@ -21,6 +21,14 @@ typedef void GmemProbeResult(GuestMemfdInterfaceInfo *info, bool known,
 void gmem_probe_all(GuestMemfdInterfaceInfo *infos, GmemProbeResult *result);
 
 /*
+ * Tell the @result of what was @tried for @info: @ret 1 it is there, 0 it is not,
+ * -errno what the kernel said, which may be that it is not, and -ENODATA if it
+ * could not be found out.
+ */
+void gmem_probe_tell(GuestMemfdInterfaceInfo *info, GmemProbeResult *result,
+                     const char *tried, int ret);
+
+/*
  * Whether a bound slot of @vm at 0 keeps its guest mappings when @map, the
  * VMM's mapping of the same file, loses its page: 1 or 0, or -ENODATA
  * where that cannot be found out.  Adds a vCPU to @vm.

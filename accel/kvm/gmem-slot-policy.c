@@ -62,7 +62,7 @@ GuestMemfdWhyMapped gmem_policy_why_mapped(const GmemView *view,
     if (state->flags & KVM_MEM_READONLY) {
         return GUEST_MEMFD_WHY_MAPPED_READ_ONLY;
     }
-    if (state->flags & KVM_MEM_LOG_DIRTY_PAGES) {
+    if ((state->flags & KVM_MEM_LOG_DIRTY_PAGES) && !state->logs_bound) {
         return GUEST_MEMFD_WHY_MAPPED_DIRTY_LOG;
     }
     if (state->tracked) {

@@ -32,6 +32,7 @@ static GuestMemfdSlotInfo *slot_info(KVMMemoryListener *kml,
     info->size = slot->memory_size;
     info->offset = gmem_slot_offset(slot);
     info->bound = gmem_slot_is_bound(slot);
+    info->logged = slot->old_flags & KVM_MEM_LOG_DIRTY_PAGES;
     info->has_why_mapped = !info->bound;
     if (info->has_why_mapped) {
         info->why_mapped = why_mapped(kml, slot);
@@ -108,13 +109,14 @@ static bool slots_changed(GuestMemfd *gmem, Error **errp)
     /* what cannot be bound is mapped while we find out */
     gmem->slots = bound ? GUEST_MEMFD_SLOTS_AUTO : gmem->slots;
     gmem->bind_refused = false;
+    gmem->log_refused = false;
     gmem_slots_refresh();
     if (!bound) {
         return true;
     }
     gmem->slots = GUEST_MEMFD_SLOTS_BOUND;
     split = has_split_view(gmem);
-    if (gmem->bind_refused || split) {
+    if (gmem->bind_refused || gmem->log_refused || split) {
         error_setg(errp, "memory backend '%s': slots=bound: %s; use "
                    "slots=auto", gmem->id, split
                    ? "part of its memory is bound at another address"
@@ -126,7 +128,7 @@ static bool slots_changed(GuestMemfd *gmem, Error **errp)
 
 static GmemListener slots_listener = {
     .slots_changed = slots_changed,
-    .postcopy_changed = gmem_slots_refresh,
+    .slots_stale = gmem_slots_refresh,
     .lost = gmem_slots_lost,
 };
 

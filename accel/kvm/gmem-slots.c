@@ -22,6 +22,7 @@
 #include "gmem/slots-view.h"
 #include "gmem/uapi.h"
 #include "gmem/userfault.h"
+#include "gmem-slots-log.h"
 #include "trace/trace-gmem_accel_kvm.h"
 
 /* Why the guest must not run; NULL if it may.  BQL. */
@@ -38,13 +39,14 @@ static struct {
 } hold;
 
 /*
- * The flags beside KVM_MEM_GUEST_MEMFD.  Only bound slots have private pages,
- * so there is no dirty log: what needs one is refused in such a VM.
+ * The flags beside KVM_MEM_GUEST_MEMFD.  Where only bound slots will do, and
+ * they have no dirty log, there is none: what needs one while the guest runs is
+ * refused.
  */
 static uint32_t slot_other_flags(const KVMSlot *slot)
 {
-    return slot->gmem->state ? slot->flags & ~KVM_MEM_LOG_DIRTY_PAGES
-                             : slot->flags;
+    return gmem_log_is_impossible(slot->gmem)
+           ? slot->flags & ~KVM_MEM_LOG_DIRTY_PAGES : slot->flags;
 }
 
 /* What @slot has of the bitmap of missing pages, or NULL */
@@ -76,6 +78,9 @@ GuestMemfdWhyMapped gmem_slot_why_mapped(KVMMemoryListener *kml,
                    gmem->slots == GUEST_MEMFD_SLOTS_AUTO,
     };
 
+    /* it is not found out before it matters, which may be never */
+    state.logs_bound = (state.flags & KVM_MEM_LOG_DIRTY_PAGES) &&
+                       gmem_log_can_be_bound(slot);
     if (views) {
         view = gmem_policy_find_view((GmemView *)views->data, views->len,
                                      gmem, slot->start_addr,
@@ -84,12 +89,17 @@ GuestMemfdWhyMapped gmem_slot_why_mapped(KVMMemoryListener *kml,
     return gmem_policy_why_mapped(view, &state);
 }
 
+/*
+ * A mapped slot does not work over memory that the kernel does not map.  There
+ * is none where one would have to be, as for an alias: the guest's accesses
+ * are QEMU's then, as those to a device.
+ */
 static uint32_t slot_wanted_flags(KVMMemoryListener *kml, const KVMSlot *slot)
 {
     uint32_t flags = slot_other_flags(slot);
 
     if (gmem_slot_why_mapped(kml, slot) != GMEM_NOT_MAPPED) {
-        return flags;
+        return gmem_lacks_direct_map(slot->gmem) ? GMEM_SLOT_ABSENT : flags;
     }
     return flags | KVM_MEM_GUEST_MEMFD |
            (slot->gmem->postcopy.incoming ? KVM_MEM_USERFAULT : 0);
@@ -169,7 +179,7 @@ static void slot_failed(KVMMemoryListener *kml, KVMSlot *slot,
                      " (address space %d)", slot->gmem->id,
                      bound ? "bound" : "mapped", (uint64_t)slot->memory_size,
                      (uint64_t)slot->start_addr, kml->as_id);
-    if (bound) {
+    if (bound && !gmem_lacks_direct_map(slot->gmem)) {
         error_append_hint(&err, "Use slots=auto or slots=mapped.\n");
     }
     slots_failed(err);
@@ -208,9 +218,22 @@ static int slot_create_exactly(KVMMemoryListener *kml, KVMSlot *slot,
     return ret;
 }
 
-/* KVM takes no bitmap: wait for the pages of this memory in mapped slots. */
+/* What mapped slots cannot stand in for */
+static bool must_be_bound(const GuestMemfd *gmem)
+{
+    return gmem->state || gmem_lacks_direct_map(gmem);
+}
+
+/* Create @slot mapped, for want of what @flags ask of a bound one. */
 static int slot_create_mapped(KVMMemoryListener *kml, KVMSlot *slot,
-                              uint32_t *flags, int ret)
+                              uint32_t *flags)
+{
+    *flags &= ~(KVM_MEM_GUEST_MEMFD | KVM_MEM_USERFAULT);
+    return slot_ioctl(kml, slot, *flags, slot->memory_size);
+}
+
+/* KVM takes no bitmap: wait for the pages of this memory in mapped slots. */
+static void bitmap_refused(KVMSlot *slot, int ret)
 {
     warn_report("memory backend '%s': KVM refuses a userfault bitmap for 0x%"
                 PRIx64 " bytes at 0x%" PRIx64 ": %s; they are mapped until "
@@ -218,28 +241,36 @@ static int slot_create_mapped(KVMMemoryListener *kml, KVMSlot *slot,
                 (uint64_t)slot->memory_size, (uint64_t)slot->start_addr,
                 strerror(-ret));
     slot->gmem->postcopy.refused = true;
-    *flags &= ~(KVM_MEM_GUEST_MEMFD | KVM_MEM_USERFAULT);
-    return slot_ioctl(kml, slot, *flags, slot->memory_size);
 }
 
 /* The same; slots=auto falls back from bound to mapped where that will do. */
 static int slot_create(KVMMemoryListener *kml, KVMSlot *slot, uint32_t flags)
 {
     GuestMemfd *gmem = slot->gmem;
-    int ret = slot_create_exactly(kml, slot, flags);
+    bool can_be_mapped = !must_be_bound(gmem);
+    int ret;
 
-    if (ret < 0 && (flags & KVM_MEM_USERFAULT)) {
-        ret = slot_create_mapped(kml, slot, &flags, ret);
+    if (flags == (uint32_t)GMEM_SLOT_ABSENT) {
+        slot->old_flags = GMEM_SLOT_ABSENT;
+        return 0;
     }
-    if (ret < 0 && (flags & KVM_MEM_GUEST_MEMFD) && !gmem->state &&
+    ret = slot_create_exactly(kml, slot, flags);
+    if (ret < 0 && (flags & KVM_MEM_USERFAULT) && can_be_mapped) {
+        bitmap_refused(slot, ret);
+        ret = slot_create_mapped(kml, slot, &flags);
+    }
+    if (ret < 0 && gmem_log_in_bound_slot(flags) && can_be_mapped) {
+        gmem_log_refused(slot, flags, ret);
+        ret = slot_create_mapped(kml, slot, &flags);
+    }
+    if (ret < 0 && (flags & KVM_MEM_GUEST_MEMFD) && can_be_mapped &&
         gmem->slots == GUEST_MEMFD_SLOTS_AUTO) {
         warn_report("memory backend '%s': KVM refuses to bind 0x%" PRIx64
                     " bytes at 0x%" PRIx64 ": %s; its memslots are mapped",
                     gmem->id, (uint64_t)slot->memory_size,
                     (uint64_t)slot->start_addr, strerror(-ret));
         gmem->bind_refused = true;
-        flags &= ~KVM_MEM_GUEST_MEMFD;
-        ret = slot_ioctl(kml, slot, flags, slot->memory_size);
+        ret = slot_create_mapped(kml, slot, &flags);
     }
     if (ret < 0) {
         slot->old_flags = GMEM_SLOT_ABSENT;
@@ -278,6 +309,19 @@ static int slot_delete(KVMMemoryListener *kml, KVMSlot *slot)
 }
 
 /*
+ * KVM keeps what it calls by the number of @slot: nobody else may have the
+ * number, and nobody find the slot.
+ */
+static void slot_retire(KVMMemoryListener *kml, KVMSlot *slot)
+{
+    kml->nr_slots_used++;       /* the caller takes one away */
+    slot->memory_size = qemu_real_host_page_size();
+    slot->start_addr = -slot->memory_size;
+    slot->ram = NULL;
+    slot->gmem = NULL;
+}
+
+/*
  * The region of @slot goes.  If KVM keeps the slot, it keeps an address of
  * ours that will soon be somebody else's.
  */
@@ -286,13 +330,25 @@ static void slot_remove(KVMMemoryListener *kml, KVMSlot *slot)
     int ret = slot_delete(kml, slot);
 
     if (ret < 0) {
-        slot->old_flags = GMEM_SLOT_ABSENT;
         slot_kept(slot, ret, ", which goes: this VM can never run again");
         slot_stale = true;
+        slot_retire(kml, slot);
     }
 }
 
-/* Change the flags of @slot, which is mapped and stays so. */
+bool gmem_slots_give_up(KVMSlot *slot)
+{
+    if (!slot_stale) {
+        return false;
+    }
+    g_free(slot->dirty_bmap);
+    slot->dirty_bmap = NULL;
+    slot->memory_size = 0;
+    slot->flags = 0;
+    return true;
+}
+
+/* Change the flags of @slot, which stays mapped, or bound. */
 static int slot_change(KVMMemoryListener *kml, KVMSlot *slot, uint32_t flags)
 {
     int ret = slot_ioctl(kml, slot, flags, slot->memory_size);
@@ -301,6 +357,20 @@ static int slot_change(KVMMemoryListener *kml, KVMSlot *slot, uint32_t flags)
         slot->old_flags = flags;
     }
     return ret;
+}
+
+/*
+ * The log of a bound slot begins or ends.  If KVM refuses, the coming commit
+ * finds that the slot is not what it should be.
+ */
+static void slot_switch_log(KVMMemoryListener *kml, KVMSlot *slot,
+                            uint32_t flags)
+{
+    int ret = slot_change(kml, slot, flags);
+
+    if (ret < 0 && !must_be_bound(slot->gmem)) {
+        gmem_log_refused(slot, flags, ret);
+    }
 }
 
 int gmem_slot_set(KVMMemoryListener *kml, KVMSlot *slot, bool new)
@@ -312,9 +382,16 @@ int gmem_slot_set(KVMMemoryListener *kml, KVMSlot *slot, bool new)
         slot_remove(kml, slot);
         return 0;
     }
+    if (!(slot->flags & KVM_MEM_LOG_DIRTY_PAGES)) {
+        slot->gmem->log_refused = false;
+        slot->gmem->log_anew = false;
+    }
     flags = slot_wanted_flags(kml, slot);
     if (new) {
         ret = slot_create(kml, slot, flags);
+    } else if (gmem_log_is_all_that_changes(slot, flags)) {
+        slot_switch_log(kml, slot, flags);
+        return 0;
     } else if (gmem_slot_is_bound(slot) || (flags & KVM_MEM_GUEST_MEMFD) ||
                slot->old_flags == GMEM_SLOT_ABSENT) {
         /* left to gmem_slots_reconcile() in the coming commit */
@@ -403,13 +480,17 @@ static void read_memory_map(KVMMemoryListener *kml)
     }
 }
 
-/* Must slots change that stay? */
+/* Must slots change that stay, or be harvested because they go? */
 static bool must_hold_vcpus(KVMMemoryListener *kml)
 {
     for (unsigned i = 0; i < kml->nr_slots_allocated; i++) {
         KVMSlot *slot = &kml->slots[i];
 
-        if (slot_must_change(kml, slot) && !slot_is_going(kml, slot)) {
+        if (!slot->memory_size || !slot->gmem) {
+            continue;
+        }
+        if (slot_is_going(kml, slot) ? slot->flags & KVM_MEM_LOG_DIRTY_PAGES
+                                     : slot_must_change(kml, slot)) {
             return true;
         }
     }
@@ -482,6 +563,7 @@ void gmem_slots_reconcile(KVMMemoryListener *kml)
 
         before[i] = slot->old_flags;
         wanted[i] = slot_wanted_flags(kml, slot);
+        gmem_log_harvest(slot);
         ret = slot_delete(kml, slot);
         if (ret < 0) {
             slot_kept(slot, ret, "");

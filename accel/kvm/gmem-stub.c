@@ -85,3 +85,7 @@ bool gmem_userfault_next(GmemUserfaultRequest *request)
 {
     return false;
 }
+
+void gmem_caps_found(GuestMemfdInterface name, const char *tried, int ret)
+{
+}

@@ -59,4 +59,11 @@ GuestMemfdInterfaceInfoList *gmem_caps_query(void);
  */
 const GuestMemfdInterfaceInfo *gmem_caps_find(GuestMemfdInterface name);
 
+/*
+ * gmem_caps_found: an interface was @tried where it matters
+ *
+ * @ret: 0, or -errno that the kernel said
+ */
+void gmem_caps_found(GuestMemfdInterface name, const char *tried, int ret);
+
 #endif /* GMEM_CAPS_H */

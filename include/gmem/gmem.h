@@ -23,6 +23,8 @@
 #include "qapi/qapi-types-gmem.h"
 #include "qemu/stats64.h"
 #include "system/memory.h"
+#include "gmem/uapi.h"
+#include "gmem/use.h"
 
 /*
  * Pages that postcopy brings in while the guest runs.  Counters are written by
@@ -46,6 +48,7 @@ typedef struct GuestMemfd {
     bool apart;                 /* the fd is ours, not the block's */
     uint64_t flags;             /* GUEST_MEMFD_FLAG_* at creation */
     GuestMemfdSlots slots;      /* the backend's property */
+    GuestMemfdDirtyLog dirty_log;       /* the backend's property */
     GuestMemfdCounters counters;
     Error *cpr_blocker;
 
@@ -59,6 +62,8 @@ typedef struct GuestMemfd {
 
     /* of accel/kvm/gmem-slots.c */
     bool bind_refused;          /* slots=auto: the kernel said no once */
+    bool log_refused;           /* it would not log a bound slot this time */
+    bool log_anew;              /* see gmem_log_is_anew() */
     bool paused;                /* vCPUs are held to change its slots */
 } GuestMemfd;
 
@@ -86,10 +91,17 @@ typedef struct GmemListener {
     bool (*slots_changed)(GuestMemfd *gmem, Error **errp);
 
     /*
-     * postcopy_changed: of every guest_memfd, whether pages are coming in,
-     * or how
+     * slots_stale: something else has changed that says which memslots are
+     * bound: how a log is kept, or whether pages are coming in, or how
      */
-    void (*postcopy_changed)(void);
+    void (*slots_stale)(void);
+
+    /*
+     * direct_map_off: memory that the kernel does not map is about to be
+     *
+     * Returns: false with @errp saying why it cannot be.
+     */
+    bool (*direct_map_off)(Error **errp);
 
     /*
      * place_new: KVM is about to have @place
@@ -102,6 +114,9 @@ typedef struct GmemListener {
     void (*place_gone)(GuestMemfd *gmem, const GmemPlace *place);
     void (*unmapped)(GuestMemfd *gmem);
 
+    /* turned_private: whoever listens to its state has let go of some pages */
+    void (*turned_private)(GuestMemfd *gmem);
+
     /*
      * lost: pages of @gmem are not on the side where they should be, and
      * cannot be put there, so the guest must not run any more; @ret is why
@@ -113,11 +128,17 @@ typedef struct GmemListener {
 /* For as long as the process lives. */
 void gmem_listener_register(GmemListener *listener);
 
+/* gmem_tell_turned_private: tell of it.  BQL held. */
+void gmem_tell_turned_private(GuestMemfd *gmem);
+
 /* gmem_lose: tell of it */
 void gmem_lose(GuestMemfd *gmem, const char *what, int ret);
 
-/* gmem_tell_postcopy_changed: tell of it.  BQL held. */
-void gmem_tell_postcopy_changed(void);
+/* gmem_tell_slots_stale: tell of it.  BQL held. */
+void gmem_tell_slots_stale(void);
+
+/* gmem_tell_direct_map_off: tell of it; false with @errp set if one refuses */
+bool gmem_tell_direct_map_off(Error **errp);
 
 /*
  * gmem_ram_create: make @mr RAM of @size bytes in a new guest_memfd
@@ -126,8 +147,7 @@ void gmem_tell_postcopy_changed(void);
  * @id: of the memory backend, for messages
  * @size: a multiple of the host page size
  * @flags: GUEST_MEMFD_FLAG_*; MMAP must be among them
- * @slots: how KVM is to reach the pages
- * @postcopy: how pages are to come in by postcopy
+ * @use: what the backend's properties say
  *
  * All pages start out zero.  CPR modes that hand memory to
  * another process are blocked for as long as the block lives: the file
@@ -138,8 +158,7 @@ void gmem_tell_postcopy_changed(void);
  */
 bool gmem_ram_create(MemoryRegion *mr, Object *owner, const char *name,
                      const char *id, uint64_t size, uint64_t flags,
-                     GuestMemfdSlots slots, GuestMemfdPostcopy postcopy,
-                     Error **errp);
+                     const GmemUse *use, Error **errp);
 
 /*
  * gmem_ram_accompany: give @mr, which is ordinary RAM, a guest_memfd apart
@@ -161,6 +180,17 @@ bool gmem_ram_accompany(MemoryRegion *mr, const char *id, uint64_t flags,
  * bound and something cannot be.
  */
 bool gmem_set_slots(GuestMemfd *gmem, GuestMemfdSlots slots, Error **errp);
+
+/* gmem_set_dirty_log: change how a log is kept.  At once, and BQL held. */
+void gmem_set_dirty_log(GuestMemfd *gmem, GuestMemfdDirtyLog dirty_log);
+
+/*
+ * gmem_log_is_anew: has a memslot been made anew since the log began?
+ *
+ * Then KVM may say of any page that it was written, also of one that has been
+ * discarded.  NULL is fine.  BQL held.
+ */
+bool gmem_log_is_anew(const GuestMemfd *gmem);
 
 /*
  * gmem_allocated: how much of a range of the file has pages, in bytes
@@ -203,6 +233,16 @@ GuestMemfd *gmem_from_region(const MemoryRegion *mr);
 
 /* Whether any RAM block is a guest_memfd. */
 bool gmem_any(void);
+
+/*
+ * Whether the kernel does not map the pages of @gmem.  Then it cannot pin them
+ * either (gmem/pins.h), and a mapped memslot, for which KVM pins, does not
+ * work.
+ */
+static inline bool gmem_lacks_direct_map(const GuestMemfd *gmem)
+{
+    return gmem->flags & GUEST_MEMFD_FLAG_NO_DIRECT_MAP;
+}
 
 /* Whether pages of any are coming in by postcopy.  BQL held. */
 bool gmem_any_incoming(void);

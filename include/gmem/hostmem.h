@@ -15,8 +15,8 @@
 #ifndef GMEM_HOSTMEM_H
 #define GMEM_HOSTMEM_H
 
-#include "qapi/qapi-types-gmem-common.h"
 #include "qom/object.h"
+#include "gmem/use.h"
 
 #define TYPE_MEMORY_BACKEND_GUEST_MEMFD "memory-backend-guest-memfd"
 
@@ -26,19 +26,15 @@ typedef struct GmemHostmem {
     bool share_off;             /* share=off was asked for explicitly */
     bool merge_on;              /* merge=on was asked for explicitly */
     bool seal_on;               /* seal=on was asked for explicitly */
-    bool slots_given;           /* slots= was, with any value */
-    bool postcopy_given;        /* postcopy= was, with any value */
-    GuestMemfdSlots slots;
-    GuestMemfdPostcopy postcopy;
+    uint32_t given;             /* which of the following were, as bits */
+    GmemUse use;
 } GmemHostmem;
 
 /* What the machine was asked for; the member "gmem" of MachineState. */
 typedef struct GmemMachine {
     bool wanted;
-    bool slots_given;           /* guest-memfd-slots=, with any value */
-    bool postcopy_given;        /* guest-memfd-postcopy=, with any value */
-    GuestMemfdSlots slots;
-    GuestMemfdPostcopy postcopy;
+    uint32_t given;             /* which of the following were, as bits */
+    GmemUse use;                /* the default of backends */
 } GmemMachine;
 
 /* Add our properties, such as guest-memfd, to class memory-backend. */
@@ -50,6 +46,21 @@ void gmem_hostmem_class_init(ObjectClass *oc);
  */
 bool gmem_hostmem_allows_merge(HostMemoryBackend *backend, bool value,
                                Error **errp);
+
+/*
+ * Whether what @backend, which is to be a guest_memfd, was asked for goes
+ * together.
+ */
+bool gmem_hostmem_check_values(HostMemoryBackend *backend, Error **errp);
+
+/*
+ * Whether @backend, which is to be a guest_memfd, can have no direct map, if it
+ * is to have none.  (hostmem-gmem-direct-map.c)
+ */
+bool gmem_hostmem_check_direct_map(HostMemoryBackend *backend, Error **errp);
+
+/* Whether @backend, which is to be ordinary memory, was asked for no more. */
+bool gmem_hostmem_check_other(HostMemoryBackend *backend, Error **errp);
 
 /* Give @backend the machine's defaults.  Instance init. */
 void gmem_hostmem_init(HostMemoryBackend *backend);

@@ -13,6 +13,8 @@
 #ifndef GMEM_MIGRATION_H
 #define GMEM_MIGRATION_H
 
+#include "qapi/qapi-types-migration.h"
+
 /*
  * gmem_migration_check_caps: can this VM's RAM be migrated with @caps?
  *
@@ -26,11 +28,24 @@
 bool gmem_migration_check_caps(const bool *caps, Error **errp);
 
 /*
+ * gmem_migration_check_transport: can this VM's RAM go to @addr, or come from
+ * there, with the parameters that are set?
+ *
+ * Called when a migration starts, on both sides.
+ *
+ * Returns: false with @errp naming the backend and why.
+ */
+bool gmem_migration_check_transport(const MigrationAddress *addr,
+                                    Error **errp);
+
+/*
  * gmem_migration_can_watch: can the guest's writes be watched by @command?
  *
  * Returns: false with @errp naming it where pages can turn private: QEMU does
- * not look into them, and the memslots that have them log no writes.
+ * not look into them, and the memslots that have them log no writes.  So where
+ * the kernel does not map pages, and KVM does not log what is bound, if the
+ * command @logs writes.
  */
-bool gmem_migration_can_watch(const char *command, Error **errp);
+bool gmem_migration_can_watch(const char *command, bool logs, Error **errp);
 
 #endif /* GMEM_MIGRATION_H */

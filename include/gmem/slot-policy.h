@@ -33,6 +33,7 @@ typedef struct GmemView {
 typedef struct GmemSlotState {
     GuestMemfdSlots policy; /* the backend's property */
     uint32_t flags;         /* KVM_MEM_* of any RAM at that place */
+    bool logs_bound;        /* KVM can log what is written while it is bound */
     bool tracked;           /* writes through the mapping are being tracked */
     bool postcopy;          /* pages are missing, and KVM would not know */
     bool refused;           /* the kernel refused to bind it */

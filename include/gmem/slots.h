@@ -10,10 +10,12 @@
  * have; KVMSlot.old_flags holds what KVM has: with KVM_MEM_GUEST_MEMFD added
  * where the slot is bound, or GMEM_SLOT_ABSENT where KVM has no such slot.
  *
- * A bound slot cannot be changed, and has no dirty log.  So a change of kind
- * is delete and create, with vCPUs held out of KVM, for all slots of an
- * address space in one section: a listener's log_start and log_stop only
- * note what is wanted, its commit does it.
+ * A change of kind is delete and create, with vCPUs held out of KVM, for all
+ * slots of an address space in one section: a listener's log_start and log_stop
+ * only note what is wanted, its commit does it.  A slot that is logged is
+ * harvested before.  Where KVM has a dirty log of bound slots, beginning and
+ * ending it is no such change: log_start and log_stop do it, and no vCPU is
+ * held.
  *
  * What cannot be done ends QEMU with an error while the machine is being
  * set up, and afterwards stops the VM (internal-error): the guest never
@@ -86,6 +88,15 @@ void gmem_slots_reconcile(KVMMemoryListener *kml);
  */
 void gmem_slots_committed(KVMMemoryListener *kml);
 
+/*
+ * gmem_log_harvest: @slot is about to be deleted, and its log with it; if there
+ * is one, note what was written
+ *
+ * If KVM does not say what was, all of it is.  Called also for a slot whose
+ * region goes; KVM's slots lock held, vCPUs held out of KVM.
+ */
+void gmem_log_harvest(KVMSlot *slot);
+
 /* gmem_slots_lost: GmemListener.lost(); the VM stops and stays so */
 void gmem_slots_lost(GuestMemfd *gmem, const char *what, int ret);
 
@@ -95,6 +106,14 @@ void gmem_slots_lost(GuestMemfd *gmem, const char *what, int ret);
  * Called before every turn.  If a memslot has failed, stops the VM.
  */
 bool gmem_slots_hold_vcpu(void);
+
+/*
+ * gmem_slots_give_up: KVM refuses @slot, which is of other memory
+ *
+ * Returns: true if that is because KVM has kept a slot that is there no more: this
+ * VM can never run again, and does not need it.
+ */
+bool gmem_slots_give_up(KVMSlot *slot);
 
 /*
  * gmem_slot_set: what kvm_set_user_memory_region() does, for our slots

@@ -58,6 +58,7 @@ struct GmemState {
     GHashTable *holds;          /* offset to sizes of what is held from there */
     QemuMutex lock;
     QLIST_HEAD(, RamDiscardListener) listeners;
+    int refused;                /* by a listener: gmem_state_refuse() */
 };
 
 /*
@@ -110,18 +111,32 @@ bool gmem_state_begin_private(GmemState *state, uint64_t first, uint64_t nr,
 void gmem_state_set_shared(GmemState *state, uint64_t first, uint64_t nr,
                            unsigned long *map);
 
-/* gmem_state_tell_discarded: listeners let go of the pages in @map */
-void gmem_state_tell_discarded(GmemState *state, uint64_t first, uint64_t nr,
-                               const unsigned long *map);
+/*
+ * gmem_state_tell_discarded: listeners let go of the pages in @map
+ *
+ * Returns: 0, or what one said who could not; all the others have.
+ */
+int gmem_state_tell_discarded(GmemState *state, uint64_t first, uint64_t nr,
+                              const unsigned long *map);
+
+/* gmem_state_refuse: by a listener that is told, and cannot: -errno */
+void gmem_state_refuse(GmemState *state, int ret);
 
 /*
  * gmem_state_tell_populated: listeners may use the pages in @map
  *
  * Returns: 0, or what a listener returned who cannot; then all have let go
- * of all of them.
+ * of all of them, or have refused to (GmemState.refused).
  */
 int gmem_state_tell_populated(GmemState *state, uint64_t first, uint64_t nr,
                               const unsigned long *map);
+
+/*
+ * gmem_state_tell_populated_again: the same of pages that stay shared, come
+ * what may: who cannot use them does not keep the others from it
+ */
+int gmem_state_tell_populated_again(GmemState *state, uint64_t first,
+                                    uint64_t nr, const unsigned long *map);
 
 /*
  * gmem_state_find_private: from the first to the last private page of a range

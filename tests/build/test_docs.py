@@ -11,7 +11,8 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 OUT = TOP / 'build/docs'
 OPTIONS = ['memory-backend-guest-memfd', 'guest-memfd=on|off',
            'guest-memfd-slots=auto|bound|mapped', 'slots=mapped',
-           'guest-memfd-postcopy=auto|mapped|userfault', 'postcopy=mapped']
+           'guest-memfd-postcopy=auto|mapped|userfault', 'postcopy=mapped',
+           'guest-memfd-dirty-log=auto|mapped', 'dirty-log=mapped']
 SCHEMAS = [TOP / 'qapi/gmem.json', TOP / 'qapi/gmem-common.json']
 
 

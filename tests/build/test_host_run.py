@@ -35,10 +35,12 @@ def test_a_host_that_fails(status, options, command, said):
     assert said in run.stderr
 
 
-def test_an_option_it_does_not_have():
-    run = on_host('true', options=['--kernels=stock'])
+@pytest.mark.parametrize('option', ['--kernels=stock', '--disk=16'])
+def test_an_option_it_does_not_have(option):
+    run = on_host('true', options=[option])
     assert run.returncode == 1
-    assert run.stderr.count('\n') == 1 and '--kernels' in run.stderr
+    assert run.stderr.count('\n') == 1
+    assert option.split('=', maxsplit=1)[0] in run.stderr
 
 
 @pytest.mark.parametrize('lacking', [

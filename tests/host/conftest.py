@@ -12,6 +12,7 @@ from conversions import APART, TWO, in_place_kernel
 from guest import DISK, MIB, TOP, Guest, missing
 from memslots import SHIM
 from migration import Traveller
+from passthrough import EDU, find, give_to
 
 QSD = os.path.join(TOP, 'build/storage-daemon/qemu-storage-daemon')
 
@@ -88,13 +89,28 @@ def protect_bare(protect):
 
 
 @pytest.fixture
-def fail(tmp_path, monkeypatch):
+def preload(monkeypatch):
+    """preload(library, NAME=value): for a QEMU that starts after that"""
+    def use(library, **variables):
+        monkeypatch.setenv('LD_PRELOAD', library)
+        # a QEMU with the address sanitizer's library wants it to be first
+        monkeypatch.setenv('ASAN_OPTIONS', 'verify_asan_link_order=0')
+        for name, value in variables.items():
+            monkeypatch.setenv(name, str(value))
+    return use
+
+
+@pytest.fixture
+def hide(preload):
+    """hide(words): what fail-memslot.c is to say is not there"""
+    return lambda words: preload(SHIM, GMEM_HIDE=words)
+
+
+@pytest.fixture
+def fail(tmp_path, preload):
     """fail(text): what fail-memslot.c is to let fail; None: nothing more"""
     path = tmp_path / 'fail'
-    monkeypatch.setenv('LD_PRELOAD', SHIM)
-    # a QEMU with the address sanitizer's library wants it to be first
-    monkeypatch.setenv('ASAN_OPTIONS', 'verify_asan_link_order=0')
-    monkeypatch.setenv('GMEM_FAIL', str(path))
+    preload(SHIM, GMEM_FAIL=path)
 
     def arm(text):
         if text is None:
@@ -145,6 +161,33 @@ def disk(tmp_path):
     path = tmp_path / 'disk'
     path.write_bytes(os.urandom(DISK * MIB))
     return path
+
+
+@pytest.fixture(scope='module')
+def edus():
+    """Addresses of devices "edu" that vfio-pci has"""
+    found = find(EDU)
+    if len(found) < 2:
+        pytest.skip('this host has no two edu devices')
+    for address in found:
+        give_to(address, 'vfio-pci')
+    yield found
+    for address in found:
+        give_to(address, '')
+
+
+@pytest.fixture
+def edu(edus):
+    return edus[0]
+
+
+@pytest.fixture
+def block_device(disk):
+    """A block device of the host with the disk in it"""
+    name = subprocess.run(['losetup', '--find', '--show', disk], check=True,
+                          text=True, stdout=subprocess.PIPE).stdout.strip()
+    yield name
+    subprocess.run(['losetup', '--detach', name], check=True)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Memory that is plugged into a guest that runs."""
-from guest import MIB
+from guest import MIB, wait_until
 
 DIMM = 128
 
@@ -29,3 +29,22 @@ def unplug_dimm(guest, name):
 def remove_dimm(guest, name):
     unplug_dimm(guest, name)
     guest.cmd('object-del', {'id': name})
+
+
+def block_of(guest, memdev):
+    return next((block for block in guest.blocks()
+                 if block['memdev'] == memdev), None)
+
+
+def resize(guest, mib):
+    """The virtio-mem device "more" """
+    path = '/machine/peripheral/more'
+    guest.cmd('qom-set', path=path, property='requested-size',
+              value=mib * MIB)
+    wait_until(lambda: guest.cmd('qom-get', path=path,
+                                 property='size') == mib * MIB)
+
+
+def virtio_mem(options):
+    return ['-object', 'memory-backend-guest-memfd,id=vm,size=2G', '-device',
+            f'virtio-mem-pci,id=more,memdev=vm,requested-size=0,{options}']

@@ -11,16 +11,24 @@
  * Other kinds:
  *
  *   gone        deletions fail
+ *   log         KVM does not say what was written: EIO
  *   late        a KVM_RUN that a signal ends returns FIRST milliseconds later
  *   attributes  pages do not change side: ENOMEM
  *   held        pages do not become private in their file: EAGAIN, the first
  *   untold      KVM does not hear of addresses where pages become shared
  *   punch       holes in files are not made: EIO
  *   register    userfaultfd watches no memory: ENOMEM
- *   copy-ERROR  it places no page; ERROR: ENOMEM, EAGAIN or EEXIST
+ *   copy-ERROR  it places no page
+ *   dma-ERROR   memory is not mapped for devices, by its address
+ *   undma       it is not unmapped: EBUSY
  *
- * With GMEM_HIDE in the environment a guest_memfd can have no flags.  All else
- * goes to the real functions.
+ * ERROR: ENOMEM, EAGAIN, EEXIST or ENOSPC.
+ *
+ * What GMEM_HIDE in the environment names, one or more, is not there: "flags" of
+ * a guest_memfd; "clear", a dirty log that is cleared by a call of its own;
+ * "file", iommufd's mappings of it; "cut", parts of mappings that it unmaps;
+ * "log", a log of what is written in bound memslots.
+ * All else goes to the real functions.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -35,8 +43,10 @@
 #include <string.h>
 #include <unistd.h>
 #include <linux/falloc.h>
+#include <linux/iommufd.h>
 #include <linux/kvm.h>
 #include <linux/userfaultfd.h>
+#include <linux/vfio.h>
 
 int ioctl(int fd, unsigned long request, ...);
 int fallocate(int fd, int mode, off_t start, off_t size);
@@ -129,18 +139,57 @@ int fallocate64(int fd, int mode, off_t start, off_t size)
     return fallocate(fd, mode, start, size);
 }
 
+/* The error that is ordered for this call, or 0 */
+static int ordered(const char *called)
+{
+    static const struct { const char *name; int error; } errors[] = {
+        { "ENOMEM", ENOMEM }, { "EAGAIN", EAGAIN },
+        { "EEXIST", EEXIST }, { "ENOSPC", ENOSPC },
+    };
+    unsigned i, nr = sizeof(errors) / sizeof(errors[0]);
+    char order[sizeof(kind)];
+
+    for (i = 0; i < nr; i++) {
+        snprintf(order, sizeof(order), "%s-%s", called, errors[i].name);
+        if (its_turn(order)) {
+            return errors[i].error;
+        }
+    }
+    return 0;
+}
+
 /* What userfaultfd is to say, or 0 */
 static int userfaultfd_error(unsigned long request)
 {
     if (request == UFFDIO_REGISTER) {
         return its_turn("register") ? ENOMEM : 0;
     }
-    if (request != UFFDIO_COPY && request != UFFDIO_ZEROPAGE) {
+    return request == UFFDIO_COPY || request == UFFDIO_ZEROPAGE
+           ? ordered("copy") : 0;
+}
+
+static bool hides(const char *what)
+{
+    return strstr(getenv("GMEM_HIDE") ?: "", what);
+}
+
+/* What an IOMMU's user is to hear, or 0 */
+static int iommu_error(unsigned long request)
+{
+    switch (request) {
+    case IOMMU_IOAS_MAP:
+    case VFIO_IOMMU_MAP_DMA:
+        return ordered("dma");
+    case IOMMU_IOAS_UNMAP:
+    case VFIO_IOMMU_UNMAP_DMA:
+        return its_turn("undma") ? EBUSY : 0;
+    case IOMMU_IOAS_MAP_FILE:
+        return hides("file") ? EINVAL : 0;
+    case IOMMU_OPTION:
+        return hides("cut") ? EOPNOTSUPP : 0;
+    default:
         return 0;
     }
-    return its_turn("copy-ENOMEM") ? ENOMEM
-           : its_turn("copy-EAGAIN") ? EAGAIN
-           : its_turn("copy-EEXIST") ? EEXIST : 0;
 }
 
 static bool must_fail(const struct kvm_userspace_memory_region2 *region)
@@ -154,6 +203,21 @@ static bool must_fail(const struct kvm_userspace_memory_region2 *region)
     }
     nth = seen++;
     return nth >= first && nth - first < count;
+}
+
+static bool is_hidden(unsigned capability)
+{
+    return (capability == KVM_CAP_GUEST_MEMFD_FLAGS && hides("flags")) ||
+           (capability == KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 && hides("clear"));
+}
+
+/* As a kernel refuses it that does not log what is bound */
+static bool is_hidden_log(const struct kvm_userspace_memory_region2 *region)
+{
+    const uint32_t both = KVM_MEM_GUEST_MEMFD | KVM_MEM_LOG_DIRTY_PAGES;
+
+    return (region->flags & both) == both &&
+           hides("log");
 }
 
 int ioctl(int fd, unsigned long request, ...)
@@ -171,7 +235,15 @@ int ioctl(int fd, unsigned long request, ...)
         errno = ENOMEM;
         return -1;
     }
-    ret = userfaultfd_error(request);
+    if (request == KVM_SET_USER_MEMORY_REGION2 && is_hidden_log(arg)) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (request == KVM_GET_DIRTY_LOG && its_turn("log")) {
+        errno = EIO;
+        return -1;
+    }
+    ret = userfaultfd_error(request) ?: iommu_error(request);
     if (ret) {
         errno = ret;
         return -1;
@@ -182,8 +254,7 @@ int ioctl(int fd, unsigned long request, ...)
             return ret;
         }
     }
-    if (request == KVM_CHECK_EXTENSION &&
-        (uintptr_t)arg == KVM_CAP_GUEST_MEMFD_FLAGS && getenv("GMEM_HIDE")) {
+    if (request == KVM_CHECK_EXTENSION && is_hidden((uintptr_t)arg)) {
         return 0;
     }
     if (!real) {

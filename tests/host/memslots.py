@@ -7,6 +7,8 @@ from guest import MIB, TOP
 
 # Lets memslot ioctls fail: fail-memslot.c
 SHIM = os.path.join(TOP, 'build/gmem/libfail-memslot.so')
+# Kernels that log what is written in bound slots
+LOGS_BOUND = os.environ.get('GMEM_KERNEL_NAME') in ('gmem', 'gmem-debug')
 # Firmware, PAM and video holes: what a PC may have out of KVM's reach.
 HOLES = 2 * MIB
 
@@ -16,10 +18,21 @@ def set_slots(guest, policy):
               value=policy)
 
 
-def why_mapped(block):
+def set_dirty_log(guest, policy):
+    guest.cmd('qom-set', path='/objects/pc.ram', property='dirty-log',
+              value=policy)
+
+
+def why_mapped(*blocks):
     """Of the slots in the ordinary address space; None of one that is bound"""
-    return {slot.get('why-mapped') for slot in block['slots']
-            if slot['as-id'] == 0}
+    return {slot.get('why-mapped') for block in blocks
+            for slot in block['slots'] if slot['as-id'] == 0}
+
+
+def logged(*blocks):
+    """Whether those are logged: {True}, {False} or {True, False}"""
+    return {slot['logged'] for block in blocks
+            for slot in block['slots'] if slot['as-id'] == 0}
 
 
 def assert_bound(block):
@@ -31,6 +44,15 @@ def assert_mapped(block, why):
     assert block['bound-bytes'] == 0
     assert block['mapped-bytes'] > block['size'] - HOLES
     assert why_mapped(block) == {why}
+
+
+def assert_logged(block, bound=LOGS_BOUND):
+    """It is, in the kind of slots that this kernel can do it in"""
+    assert logged(block) == {True}
+    if bound:
+        assert_bound(block)
+    else:
+        assert_mapped(block, 'dirty-log')
 
 
 def assert_no_hole(block):

@@ -4,7 +4,7 @@ import os
 import socket
 
 from guest import Guest, GuestError, wait_until
-from memslots import assert_bound, assert_mapped, why_mapped
+from memslots import assert_bound, assert_logged, assert_mapped, logged
 
 MEM = '128M'
 RING = 'kvm,dirty-ring-size=4096'
@@ -13,6 +13,8 @@ MEMORY = {
     'gmem': ('q35,guest-memfd=on', ()),
     'bound': ('q35,guest-memfd=on,guest-memfd-slots=bound', ()),
     'mapped': ('q35,guest-memfd=on,guest-memfd-slots=mapped', ()),
+    'mapped-log': ('q35,guest-memfd=on,guest-memfd-dirty-log=mapped', ()),
+    'no-direct-map': ('q35,guest-memfd=on,guest-memfd-direct-map=off', ()),
     'memfd': ('q35,memory-backend=pc.ram',
               ('-object', f'memory-backend-memfd,id=pc.ram,size={MEM}')),
     'anonymous': ('q35', ()),
@@ -87,7 +89,7 @@ def let_go(source):
 
 
 def logging_begins(source):
-    wait_until(lambda: why_mapped(source.block()) == {'dirty-log'})
+    wait_until(lambda: logged(source.block()) == {True})
 
 
 def in_flight(source):
@@ -101,7 +103,7 @@ def in_flight(source):
 def sent_over_and_over(source):
     """All memory was sent, and that which the guest rewrote since, twice"""
     wait_until(lambda: in_flight(source).get('ram', {}).get(
-        'dirty-sync-count', 0) > 2)
+        'dirty-sync-count', 0) > 2, 300)
 
 
 def wait_completed(guest):
@@ -113,10 +115,10 @@ def wait_completed(guest):
 
 def assert_slots(guest):
     """They are what the guest was given, and no dirty pages are logged"""
-    if guest.memory in ('gmem', 'bound') or guest.memory.startswith('by-'):
-        assert_bound(guest.block())
-    elif guest.memory == 'mapped':
+    if guest.memory == 'mapped':
         assert_mapped(guest.block(), 'requested')
+    elif guest.memory not in ('memfd', 'anonymous'):
+        assert_bound(guest.block())
 
 
 def assert_arrived(destination):
@@ -129,9 +131,14 @@ def assert_arrived(destination):
 def assert_stayed(source):
     """A guest that was to move and did not runs on, bound again"""
     wait_until(lambda: is_running(source))
-    wait_until(lambda: why_mapped(source.block()) != {'dirty-log'})
+    wait_until(lambda: True not in logged(*source.blocks()))
     assert_slots(source)
     source.wait_pass()
+
+
+def pauses(guest):
+    """How often its processors were held to change slots"""
+    return sum(block['counters']['pauses'] for block in guest.blocks())
 
 
 def migrate(source, destination, transport='unix', during=sent_over_and_over,
@@ -147,8 +154,10 @@ def migrate(source, destination, transport='unix', during=sent_over_and_over,
     hold_back(source)
     source.cmd('migrate', uri=to)
     during(source)
-    if source.memory in ('gmem', 'bound'):
-        assert why_mapped(source.block()) == {'dirty-log'}
+    if source.memory in ('gmem', 'bound', 'no-direct-map'):
+        assert_logged(source.block())
+    elif source.memory == 'mapped-log':
+        assert_logged(source.block(), bound=False)
     let_go(source)
     if after:
         after(source)

@@ -3,7 +3,6 @@
 the guest_memfd, the kernel by pages of QEMU's mapping of it."""
 import os
 import re
-import subprocess
 
 import pytest
 from devices import (NIC, TAP, assert_data_gets_through,
@@ -18,15 +17,6 @@ from qemu.machine.machine import VMLaunchFailure
 VIRTIOFSD = ['/usr/libexec/virtiofsd', '/usr/lib/qemu/virtiofsd']
 # RAM in two places: the back end gets the file twice, once with an offset.
 TWO_REGIONS = 'q35,max-ram-below-4g=128M,guest-memfd=on'
-
-
-@pytest.fixture
-def block_device(disk):
-    """A block device of the host with the disk in it"""
-    name = subprocess.run(['losetup', '--find', '--show', disk], check=True,
-                          text=True, stdout=subprocess.PIPE).stdout.strip()
-    yield name
-    subprocess.run(['losetup', '--detach', name], check=True)
 
 
 def pages_pinned():

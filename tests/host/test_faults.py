@@ -15,6 +15,10 @@ from memslots import (assert_bound, assert_mapped, assert_no_hole, set_slots,
 from qemu.qmp.legacy import QMPError
 
 
+# While it is logged it is mapped, on all kernels (else see test_dirty_log.py)
+MAPPED_LOG = 'q35,guest-memfd=on,guest-memfd-dirty-log=mapped'
+
+
 def refused_at_start(policy):
     """What QEMU says when it does not come up"""
     guest = None
@@ -132,7 +136,7 @@ def test_smm_without_ram_is_not_started(boot, fail):
 
 def test_a_log_that_cannot_end_when_the_guest_goes_on_stops_it(boot, fail):
     """The log of a paused guest ends when it is continued."""
-    guest = boot(machine='q35,guest-memfd=on,guest-memfd-slots=bound',
+    guest = boot(machine=f'{MAPPED_LOG},guest-memfd-slots=bound',
                  then='loop', fill=25)
     guest.wait_verified()
     log_begins(guest)
@@ -184,7 +188,7 @@ def test_a_slot_that_kvm_keeps_stops_the_guest_for_good(boot, fail):
 @pytest.mark.parametrize('first', [long(0), 1, long(2)])
 def test_a_change_that_fails_is_taken_back(boot, fail, tmp_path, first):
     """A migration turns bound slots into mapped ones; one of them fails."""
-    guest = boot(machine='q35,guest-memfd=on,guest-memfd-slots=bound')
+    guest = boot(machine=f'{MAPPED_LOG},guest-memfd-slots=bound')
     guest.wait_verified()
     fail(f'mapped {first} 1')
     guest.cmd('migrate', uri=f'file:{tmp_path}/state')
@@ -209,7 +213,7 @@ def log_ends(guest):
 
 def test_auto_maps_what_cannot_be_bound_again(boot, fail):
     """The n-th change back from mapped to bound fails, for every n."""
-    guest = boot(machine='q35,guest-memfd=on', then='loop', fill=25)
+    guest = boot(machine=MAPPED_LOG, then='loop', fill=25)
     guest.wait_verified()
     for nth in itertools.count():
         log_begins(guest)
@@ -253,7 +257,7 @@ def test_a_refusal_on_request_is_not_remembered(boot, fail):
 
 
 def test_a_refusal_leaves_what_is_bound(boot, fail):
-    guest = boot(machine='q35,guest-memfd=on', then='loop', fill=25,
+    guest = boot(machine=MAPPED_LOG, then='loop', fill=25,
                  mem='256M,slots=1,maxmem=1G')
     guest.wait_verified()
     log_begins(guest)
@@ -297,7 +301,7 @@ def test_a_pause_begins_when_the_first_vcpu_is_held(boot, fail):
 
 @pytest.mark.parametrize('first', [0, *map(long, range(1, 8))])
 def test_a_change_back_that_fails_leaves_what_was_there(boot, fail, first):
-    guest = boot(machine='q35,guest-memfd=on,guest-memfd-slots=bound')
+    guest = boot(machine=f'{MAPPED_LOG},guest-memfd-slots=bound')
     guest.wait_verified()
     log_begins(guest)
     fail(f'any {first} 1')
@@ -325,7 +329,7 @@ def test_a_probe_that_gets_no_memory_proves_nothing(boot, fail):
 
 def test_a_failure_stops_a_suspended_guest_too(boot_bare, fail, tmp_path):
     """It has put itself to sleep, by the register that ACPI has for it."""
-    guest = boot_bare(machine='q35,guest-memfd=on,guest-memfd-slots=bound')
+    guest = boot_bare(machine=f'{MAPPED_LOG},guest-memfd-slots=bound')
     guest.start('out 0x604 2 0x2400')
     wait_until(lambda: guest.cmd('query-status')['status'] == 'suspended')
     fail('mapped 0 1')
@@ -369,7 +373,7 @@ def test_a_snapshot_that_cannot_log_leaves_the_guest_paused(boot_bare, fail,
     subprocess.run([f'{TOP}/build/qemu-img', 'create', '-q', '-f', 'qcow2',
                     image, '64M'], check=True)
     guest = boot_bare('-drive', f'if=none,id=disk,file={image}',
-                      machine='q35,guest-memfd=on')
+                      machine=MAPPED_LOG)
     fail('any 0 1000')
     assert 'KVM refuses' in guest.hmp('savevm one') + guest.log()
     assert guest.cmd('query-status')['status'] == 'paused'

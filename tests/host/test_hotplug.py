@@ -4,10 +4,10 @@ import os
 
 import pytest
 from devices import assert_data_gets_through, mappings_of_guest_memory
-from dimms import (DIMM, add_backend, add_dimm, guest_has_mib, remove_dimm,
-                   unplug_dimm)
+from dimms import (DIMM, add_backend, add_dimm, block_of, guest_has_mib,
+                   remove_dimm, resize, unplug_dimm, virtio_mem)
 from guest import MIB, host_uses_mib, wait_until
-from memslots import assert_bound, why_mapped
+from memslots import LOGS_BOUND, assert_bound, logged, why_mapped
 from pages import bytes_in_page_table
 
 from qemu.qmp.legacy import QMPError
@@ -15,11 +15,6 @@ from qemu.qmp.legacy import QMPError
 def filled_mib(guest):
     """What the guest can fill and verify"""
     return int(guest.do('fill 90').split()[0])
-
-
-def block_of(guest, memdev):
-    return next((block for block in guest.blocks()
-                 if block['memdev'] == memdev), None)
 
 
 def descriptors(guest):
@@ -70,20 +65,6 @@ def test_a_dimm_joins_its_numa_node(growing):
         assert_bound(block)
 
 
-def resize(guest, mib):
-    """The virtio-mem device "more" """
-    path = '/machine/peripheral/more'
-    guest.cmd('qom-set', path=path, property='requested-size',
-              value=mib * MIB)
-    wait_until(lambda: guest.cmd('qom-get', path=path,
-                                 property='size') == mib * MIB)
-
-
-def virtio_mem(options):
-    return ['-object', 'memory-backend-guest-memfd,id=vm,size=2G', '-device',
-            f'virtio-mem-pci,id=more,memdev=vm,requested-size=0,{options}']
-
-
 @pytest.mark.parametrize('options,sizes', [
     ('prealloc=on', [(256, [2048]), (128, [2048]), (0, [2048])]),
     ('dynamic-memslots=on', [(1152, [1024, 1024]), (128, [1024]), (0, [])])])
@@ -118,12 +99,12 @@ def test_new_memory_is_logged_and_bound_again(growing):
     guest.do('fill 25')
     guest.cmd('migrate-set-parameters', **{'max-bandwidth': MIB})
     guest.cmd('migrate', uri='exec:cat > /dev/null')
-    wait_until(lambda: {why for block in guest.blocks()
-                        for why in why_mapped(block)} == {'dirty-log'})
+    wait_until(lambda: logged(*guest.blocks()) == {True})
+    assert why_mapped(*guest.blocks()) == {None if LOGS_BOUND else 'dirty-log'}
     guest.do('verify')
     guest.cmd('migrate_cancel')
-    wait_until(lambda: {why for block in guest.blocks()
-                        for why in why_mapped(block)} == {None})
+    wait_until(lambda: logged(*guest.blocks()) == {False})
+    assert why_mapped(*guest.blocks()) == {None}
     guest.do('verify')
 
 

@@ -143,10 +143,10 @@ def test_slots_come_and_go_meanwhile(pair, strategy):
     """The firmware of a guest that is reset changes PAM and SMRAM"""
     def reset(_source, destination):
         destination.cmd('system_reset')
-        destination.wait_verified()
+        destination.wait_for('gmem-guest: user space')
         assert_incoming(destination)
     source, destination = pair(strategy)
-    move(source, destination, reset, bandwidth=MIB)
+    move(source, destination, reset)
 
 
 @on_gmem
@@ -172,7 +172,7 @@ def test_a_guest_that_waits_can_be_stopped(pair, strategy):
     be interrupted, whatever the memory.  These pages come first.)"""
     source, destination = pair(strategy)
     wire = Wire(wait_for_source(destination))
-    begin(source, destination, wire.uri, bandwidth=MIB)
+    begin(source, destination, wire.uri)
     time.sleep(2)
     wire.stall()
     time.sleep(1)

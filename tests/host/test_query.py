@@ -16,19 +16,22 @@ def words(*lines):
 def slot_line(slot):
     kind = 'bound' if slot['bound'] else f'mapped: {slot["why-mapped"]}'
     return (f'{slot["as-id"]} 0x{slot["gpa"]:016x} {slot["size"] >> 10} '
-            f'0x{slot["offset"]:016x} {kind}')
+            f'0x{slot["offset"]:016x} {kind}'
+            f'{", logged" if slot["logged"] else ""}')
 
 
 def block_lines(block):
     sizes = ', '.join(f'{what} {block[f"{what}-bytes"] >> 10} KiB'
                       for what in ('bound', 'mapped', 'shared', 'private',
                                    'allocated'))
+    stays = 'stays mapped' if block['stays-mapped'] else 'may be unmapped'
     n, postcopy = block['counters'], block['postcopy']
     strategy = postcopy.get('strategy', 'not on this host')
     return [f'{block["id"]} (memdev {block["memdev"]}): '
-            f'{block["size"] >> 20} MiB, slots={block["slots-policy"]}',
+            f'{block["size"] >> 20} MiB, slots={block["slots-policy"]}, '
+            f'dirty-log={block["dirty-log-policy"]}',
             f'backing: {block["backing"]}, '
-            f'flags: {" ".join(block["flags"])}', sizes,
+            f'flags: {" ".join(block["flags"])}', f'{sizes}, {stays}',
             'as guest address size (KiB) offset kind',
             *map(slot_line, block['slots']),
             f'slots: {n["binds"]} bound, {n["unbinds"]} unbound, '

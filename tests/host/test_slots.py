@@ -4,7 +4,8 @@ import re
 
 import pytest
 from guest import MIB, wait_until
-from memslots import assert_bound, assert_mapped, set_slots, why_mapped
+from memslots import (assert_bound, assert_logged, assert_mapped, logged,
+                      set_dirty_log, set_slots)
 
 
 @pytest.fixture
@@ -33,25 +34,28 @@ def test_a_cancelled_migration_leaves_it_bound(busy):
     busy.cmd('migrate-set-parameters', **{'max-bandwidth': MIB})
     for _ in range(3):
         busy.cmd('migrate', uri='exec:cat > /dev/null')
-        wait_until(lambda: why_mapped(busy.block()) == {'dirty-log'})
-        assert_mapped(busy.block(), 'dirty-log')
+        wait_until(lambda: logged(busy.block()) == {True})
+        assert_logged(busy.block())
         busy.wait_pass()
         busy.cmd('migrate_cancel')
         wait_until(lambda: busy.cmd('query-migrate')['status'] == 'cancelled')
-        wait_until(lambda: why_mapped(busy.block()) == {None})
+        wait_until(lambda: logged(busy.block()) == {False})
         assert_bound(busy.block())
         busy.wait_pass()
 
 
 def test_slots_cannot_be_bound_before_the_log_ends(busy):
-    """Asking for bound slots during a migration takes effect after it."""
+    """Asking for bound slots while they are mapped for the log takes effect
+    after it."""
+    set_dirty_log(busy, 'mapped')
     busy.cmd('migrate-set-parameters', **{'max-bandwidth': MIB})
     busy.cmd('migrate', uri='exec:cat > /dev/null')
-    wait_until(lambda: why_mapped(busy.block()) == {'dirty-log'})
+    wait_until(lambda: logged(busy.block()) == {True})
     set_slots(busy, 'bound')
-    assert_mapped(busy.block(), 'dirty-log')
+    assert_logged(busy.block(), bound=False)
     busy.cmd('migrate_cancel')
-    wait_until(lambda: why_mapped(busy.block()) == {None})
+    wait_until(lambda: logged(busy.block()) == {False})
+    assert_bound(busy.block())
     busy.wait_pass()
 
 

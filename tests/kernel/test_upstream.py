@@ -26,6 +26,8 @@ PROGRAMS = {
     'private_mem_conversions_test': ('stock', 'gmem'),
     'private_mem_kvm_exits_test': ('stock', 'gmem'),
     'memslot_modification_stress_test': ('stock', 'gmem'),
+    'dirty_log_test': ('stock', 'gmem'),
+    'nested_dirty_log_test': ('stock', 'gmem'),
     'uffd-unit-tests': ('stock', 'gmem'),
     'iommufd': ('stock-debug', 'gmem-debug'),
     'iommufd_fail_nth': ('stock-debug', 'gmem-debug'),
@@ -45,8 +47,10 @@ done
 '''
 # The mock's dma-buf: in this source its ioctl returns 0, not the descriptor.
 FAILS_ANYWHERE = re.compile(r'not ok .*\.dmabuf_(simple|revoke)$', re.M)
-# What differs from run to run: addresses, numbers of processes, times.
-VARIES = re.compile(r'\b0x[0-9a-f]+\b|\bpid[ :=]*\d+|\d+\.\d+ ?m?s\b')
+# What differs from run to run: addresses, numbers of processes, times, pages.
+VARIES = re.compile(r'\b0x[0-9a-f]+\b|\bpid[ :=]*\d+|\d+\.\d+ ?m?s\b'
+                    r'|\ba \d+ ms delay'
+                    r'|\b(dirty|clean|clear|writes)(: | \()\d+ *')
 
 
 @functools.cache

@@ -89,6 +89,7 @@ static void test_help(void)
 {
     static const char *const wanted[] = {
         "slots=<GuestMemfdSlots>", "postcopy=<GuestMemfdPostcopy>",
+        "dirty-log=<GuestMemfdDirtyLog>",
         "guest-memfd=<bool>", "size=<int>",
         "prealloc=<bool>", "prealloc-threads=<int>", "host-nodes=<int>",
         "policy=<HostMemPolicy>", "share=<bool>", "dump=<bool>",
@@ -322,7 +323,7 @@ static void kvm_host_interfaces(void)
     const QListEntry *entry;
     unsigned needed = 0;
 
-    g_assert_cmpint(qlist_size(host), ==, 16);
+    g_assert_cmpint(qlist_size(host), ==, 17);
     QLIST_FOREACH_ENTRY(host, entry) {
         QDict *info = qobject_to(QDict, qlist_entry_obj(entry));
         const char *name = qdict_get_str(info, "name");
@@ -401,6 +402,9 @@ static void kvm_refusals(void)
         { "'qom-type': 'memory-backend-guest-memfd', 'id': 'm0',"
           "'size': 4096, 'postcopy': 'never'",
           "Parameter 'postcopy' does not accept value 'never'" },
+        { "'qom-type': 'memory-backend-guest-memfd', 'id': 'm0',"
+          "'size': 4096, 'dirty-log': 'bound'",
+          "Parameter 'dirty-log' does not accept value 'bound'" },
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -528,7 +532,8 @@ static void kvm_machine_switch(void)
 
     qts = qtest_init("-accel kvm -machine none,guest-memfd=on,"
                      "guest-memfd-slots=mapped,"
-                     "guest-memfd-postcopy=mapped -object "
+                     "guest-memfd-postcopy=mapped,"
+                     "guest-memfd-dirty-log=mapped -object "
                      "memory-backend-ram,id=m0,size=2M -object "
                      "memory-backend-memfd,id=m1,size=2M,guest-memfd=off");
     block = only_block(qts, &rsp);
@@ -536,6 +541,7 @@ static void kvm_machine_switch(void)
     g_assert_cmpstr(qdict_get_str(block, "slots-policy"), ==, "mapped");
     g_assert_cmpstr(qdict_get_str(qdict_get_qdict(block, "postcopy"),
                                   "policy"), ==, "mapped");
+    g_assert_cmpstr(qdict_get_str(block, "dirty-log-policy"), ==, "mapped");
     qobject_unref(rsp);
     qtest_quit(qts);
 }
@@ -566,6 +572,8 @@ int main(int argc, char **argv)
     qtest_add_data_func("gmem/slots-of-other-memory", "slots",
                         test_other_memory);
     qtest_add_data_func("gmem/postcopy-of-other-memory", "postcopy",
+                        test_other_memory);
+    qtest_add_data_func("gmem/dirty-log-of-other-memory", "dirty-log",
                         test_other_memory);
     for (size_t i = 0; i < ARRAY_SIZE(spellings); i++) {
         bool kvm = g_str_equal(accel, "kvm");

@@ -8,6 +8,7 @@
  *   dma out TO SIZE [at=N] [device=N]      and back; at= is where in there
  *   dma copy FROM TO SIZE [device=N]       any size, a page at a time
  *
+ * wait=0 with the first two: the transfer goes on after the answer.
  * A device sees 28 bits of an address, unless dma_mask= says otherwise.
  */
 #include "bare.h"
@@ -23,6 +24,7 @@ enum { RUN = 1, TO_MEMORY = 2 };
 typedef struct Edu {
     uint64_t registers;
     uint64_t at;
+    uint64_t wait;
 } Edu;
 
 static void set(const Edu *edu, unsigned offset, uint64_t value)
@@ -61,7 +63,7 @@ static bool transfer(Job *job, const Edu *edu, uint64_t memory, uint64_t size,
     set(edu, DESTINATION, to_memory ? memory : buffer);
     set(edu, COUNT, size);
     set(edu, CONTROL, RUN | (to_memory ? TO_MEMORY : 0));
-    return wait_idle(job, edu);
+    return !edu->wait || wait_idle(job, edu);
 }
 
 static bool open(Job *job, Edu *edu)
@@ -71,7 +73,9 @@ static bool open(Job *job, Edu *edu)
     Bar bar;
 
     edu->at = 0;
+    edu->wait = 1;
     if (!option(job, "device", &nth) || !option(job, "at", &edu->at) ||
+        !option(job, "wait", &edu->wait) ||
         !pci_find(job, EDU, nth, &bdf)) {
         return false;
     }
@@ -111,6 +115,7 @@ static bool copy(Job *job)
         return false;
     }
     edu.at = 0;
+    edu.wait = 1;
     while (done < to.size && goes_on()) {
         uint64_t size = MIN(to.size - done, BUFFER_SIZE);
 

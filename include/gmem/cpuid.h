@@ -1,0 +1,35 @@
+/*
+ * What x86 guests do not see whose memory the host's kernel does not map
+ *
+ * Layer 3 (docs/architecture.md).  For some of what KVM offers, it maps pages
+ * of the guest for itself, which takes pages that can be pinned: kvm-clock, and
+ * the tables of a guest that is a hypervisor.  So such a guest has neither.
+ * Xen's shared pages, and System Management Mode, whose view of memory is an
+ * alias of the guest's, are left out or refused likewise.
+ *
+ * Called from target/i386/kvm only.  Locks: BQL.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef GMEM_CPUID_H
+#define GMEM_CPUID_H
+
+#include "cpu.h"
+
+/* gmem_cpuid_hidden: bits of a CPUID register that KVM cannot do for this VM */
+uint32_t gmem_cpuid_hidden(uint32_t function, int reg);
+
+/* gmem_cpuid_init: take them from the defaults of @cpu */
+void gmem_cpuid_init(X86CPU *cpu);
+
+/*
+ * gmem_cpuid_check: has the user asked for one of them?
+ *
+ * Called when features have been filtered.
+ *
+ * Returns: false with @errp naming it.
+ */
+bool gmem_cpuid_check(X86CPU *cpu, Error **errp);
+
+#endif /* GMEM_CPUID_H */
