@@ -21,6 +21,18 @@ KINDS = {
 }
 
 
+def run(qemu, guest, backend, *args, machine='q35'):
+    """A guest that touches its memory, and ends"""
+    done = subprocess.run(
+        [qemu, '-nodefaults', '-no-user-config', '-display', 'none',
+         '-accel', 'kvm', '-cpu', 'qemu64,-svm', '-m', '384M',
+         '-machine', f'{machine},memory-backend=m0', '-object', backend,
+         '-device', 'isa-debug-exit,iobase=0xf4', '-kernel', guest, *args],
+        env=dict(os.environ, HOME='/run/home'), check=False)
+    if done.returncode != 1:
+        sys.exit(f'{backend}: QEMU ended with {done.returncode}')
+
+
 def main():
     qemu, guest, rounds = sys.argv[1:]
     for _ in range(int(rounds)):
@@ -28,14 +40,7 @@ def main():
             with open(THP, 'w') as thp:
                 thp.write('madvise' if 'huge' in kind else 'never')
             print(kind, flush=True)
-            done = subprocess.run(
-                [qemu, '-nodefaults', '-no-user-config', '-display', 'none',
-                 '-accel', 'kvm', '-cpu', 'qemu64,-svm', '-m', '384M',
-                 '-machine', 'q35,memory-backend=m0', '-object', backend,
-                 '-device', 'isa-debug-exit,iobase=0xf4', '-kernel', guest],
-                env=dict(os.environ, HOME='/run/home'), check=False)
-            if done.returncode != 1:
-                sys.exit(f'{kind}: QEMU ended with {done.returncode}')
+            run(qemu, guest, backend)
 
 
 if __name__ == '__main__':

@@ -16,6 +16,7 @@
 #include "migration/ram.h"
 #include "system/ramblock.h"
 #include "gmem/caps.h"
+#include "gmem/dma.h"
 #include "gmem/postcopy.h"
 #include "gmem/userfault.h"
 #include "trace/trace-gmem_system.h"
@@ -75,6 +76,13 @@ bool gmem_postcopy_check(const GuestMemfd *gmem, const char *capability,
                    "have no userfault bitmap, userfault (%s); use precopy",
                    gmem->id, capability,
                    kernel_says(GUEST_MEMFD_INTERFACE_USERFAULT));
+        return false;
+    }
+    if (gmem_dma_any_by_file()) {
+        error_setg(errp, "memory backend '%s': %s: a device of the host has "
+                   "guest memory mapped by file, and would reach for pages "
+                   "that have not come in; plug it when the migration is over, "
+                   "or use precopy", gmem->id, capability);
         return false;
     }
     return true;
@@ -177,6 +185,11 @@ static bool begin(GuestMemfd *gmem, void *opaque)
     if (postcopy->strategy == GUEST_MEMFD_POSTCOPY_USERFAULT &&
         !gmem_userfault_begin(gmem, block->receivedmap,
                               block->postcopy_length)) {
+        if (gmem_lacks_direct_map(gmem)) {
+            error_setg((Error **)opaque, "memory backend '%s': direct-map=off: "
+                       "no memory for a userfault bitmap", gmem->id);
+            return false;
+        }
         warn_report("memory backend '%s': no memory for a userfault bitmap; its "
                     "memslots are mapped until postcopy is over", gmem->id);
         postcopy->strategy = GUEST_MEMFD_POSTCOPY_MAPPED;

@@ -52,7 +52,8 @@ static uint32_t slot_other_flags(const KVMSlot *slot)
 /* What @slot has of the bitmap of missing pages, or NULL */
 static void *slot_bitmap(const KVMSlot *slot)
 {
-    return gmem_userfault_bitmap(slot->gmem, gmem_slot_offset(slot));
+    return gmem_userfault_bitmap(slot->gmem, gmem_slot_offset(slot),
+                                 slot->memory_size);
 }
 
 /* Are pages missing that KVM would take for zeros in a bound slot? */
@@ -73,7 +74,6 @@ GuestMemfdWhyMapped gmem_slot_why_mapped(KVMMemoryListener *kml,
         .policy = gmem->slots,
         .flags = slot_other_flags(slot),
         .tracked = gmem->block->flags & RAM_UF_WRITEPROTECT,
-        .postcopy = slot_must_wait(slot),
         .refused = gmem->bind_refused && !gmem_slot_is_bound(slot) &&
                    gmem->slots == GUEST_MEMFD_SLOTS_AUTO,
     };
@@ -86,6 +86,8 @@ GuestMemfdWhyMapped gmem_slot_why_mapped(KVMMemoryListener *kml,
                                      gmem, slot->start_addr,
                                      slot->memory_size, gmem_slot_offset(slot));
     }
+    /* only a slot that could be bound is to get a bitmap */
+    state.postcopy = view && view->canonical && slot_must_wait(slot);
     return gmem_policy_why_mapped(view, &state);
 }
 

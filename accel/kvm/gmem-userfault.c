@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include "qemu/bitmap.h"
+#include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "qemu/notify.h"
@@ -27,10 +28,20 @@
 /* Of a thread that has no eventfd to wait with. */
 #define NAP_NS (1 * SCALE_MS)
 
+/* What follows page @first in a bitmap, from the first bit of a long on */
+typedef struct Shifted {
+    struct Shifted *next;
+    uint64_t first;
+    uint64_t pages;             /* those behind them are there */
+    uint64_t size;              /* in pages */
+    unsigned long bitmap[];     /* read by KVM */
+} Shifted;
+
 struct GmemUserfault {
     struct rcu_head rcu;
     uint64_t pages;
     unsigned slots;             /* that have it in KVM.  BQL. */
+    Shifted *shifted;           /* RCU; none goes before all of it does */
     unsigned long bitmap[];     /* read by KVM */
 };
 
@@ -116,6 +127,17 @@ bool gmem_userfault_begin(GuestMemfd *gmem, const unsigned long *received,
     return true;
 }
 
+static void free_userfault(struct GmemUserfault *userfault)
+{
+    while (userfault->shifted) {
+        Shifted *shifted = userfault->shifted;
+
+        userfault->shifted = shifted->next;
+        g_free(shifted);
+    }
+    g_free(userfault);
+}
+
 void gmem_userfault_end(GuestMemfd *gmem)
 {
     struct GmemUserfault *userfault = gmem->postcopy.userfault;
@@ -125,18 +147,66 @@ void gmem_userfault_end(GuestMemfd *gmem)
     }
     trace_gmem_userfault_end(gmem->id);
     qatomic_rcu_set(&gmem->postcopy.userfault, NULL);
-    g_free_rcu(userfault, rcu);
+    call_rcu(userfault, free_userfault, rcu);
 }
 
-void *gmem_userfault_bitmap(const GuestMemfd *gmem, uint64_t offset)
+/*
+ * All its bits are set before anybody sees it, and those of pages that are
+ * there are cleared after everybody does: who clears a bit meanwhile has it
+ * cleared in both, or is seen.
+ */
+static Shifted *add_shifted(struct GmemUserfault *userfault, uint64_t first,
+                            uint64_t size)
 {
-    struct GmemUserfault *userfault = gmem->postcopy.userfault;
-    uint64_t page = offset / page_size();
+    Shifted *shifted = g_try_malloc0(sizeof(*shifted) +
+                                     BITS_TO_LONGS(size) * sizeof(long));
 
-    if (!userfault || page % BITS_PER_LONG) {
+    if (!shifted) {
         return NULL;
     }
-    return &userfault->bitmap[page / BITS_PER_LONG];
+    shifted->first = first;
+    shifted->size = size;
+    if (first < userfault->pages) {
+        shifted->pages = MIN(size, userfault->pages - first);
+    }
+    bitmap_set(shifted->bitmap, 0, shifted->pages);
+    shifted->next = userfault->shifted;
+    qatomic_rcu_set(&userfault->shifted, shifted);
+    smp_mb();                   /* pairs with gmem_userfault_placed() */
+    for (uint64_t i = 0; i < shifted->pages; i++) {
+        if (!test_bit(first + i, userfault->bitmap)) {
+            clear_bit_atomic(i, shifted->bitmap);
+        }
+    }
+    return shifted;
+}
+
+void *gmem_userfault_bitmap(const GuestMemfd *gmem, uint64_t offset,
+                            uint64_t size)
+{
+    struct GmemUserfault *userfault = gmem->postcopy.userfault;
+    uint64_t first = offset / page_size(), pages = size / page_size();
+    Shifted *shifted;
+
+    if (!userfault) {
+        return NULL;
+    }
+    if (first % BITS_PER_LONG == 0) {
+        return &userfault->bitmap[first / BITS_PER_LONG];
+    }
+    for (shifted = userfault->shifted; shifted; shifted = shifted->next) {
+        if (shifted->first == first && shifted->size >= pages) {
+            return shifted->bitmap;
+        }
+    }
+    shifted = add_shifted(userfault, first, pages);
+    if (!shifted) {
+        error_report_once("memory backend '%s': no memory for the userfault "
+                          "bitmap of 0x%" PRIx64 " bytes at offset 0x%" PRIx64,
+                          gmem->id, size, offset);
+        return NULL;
+    }
+    return shifted->bitmap;
 }
 
 void gmem_userfault_slot_added(GuestMemfd *gmem)
@@ -179,10 +249,27 @@ static void wake_waiters(void *start, uint64_t size)
     }
 }
 
+/* Pages @page to @end are there; all of them are in the bitmap itself. */
+static void clear_shifted(const struct GmemUserfault *userfault, uint64_t page,
+                          uint64_t end)
+{
+    Shifted *shifted = qatomic_rcu_read(&userfault->shifted);
+
+    for (; shifted; shifted = shifted->next) {
+        uint64_t first = shifted->first;
+
+        for (uint64_t i = MAX(page, first);
+             i < MIN(end, first + shifted->pages); i++) {
+            clear_bit_atomic(i - first, shifted->bitmap);
+        }
+    }
+}
+
 void gmem_userfault_placed(GuestMemfd *gmem, uint64_t offset, uint64_t size)
 {
     struct GmemUserfault *userfault;
     uint64_t page = offset / page_size(), end = (offset + size) / page_size();
+    uint64_t first = page;
 
     RCU_READ_LOCK_GUARD();
     userfault = qatomic_rcu_read(&gmem->postcopy.userfault);
@@ -194,6 +281,7 @@ void gmem_userfault_placed(GuestMemfd *gmem, uint64_t offset, uint64_t size)
         clear_bit_atomic(page, userfault->bitmap);
     }
     smp_mb__after_rmw();
+    clear_shifted(userfault, first, end);
     if (qatomic_read(&faults.waiting)) {
         wake_waiters(gmem->block->host + offset, size);
     }

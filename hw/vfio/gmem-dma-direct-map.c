@@ -55,11 +55,11 @@ int gmem_dma_must_check_address(VFIOContainer *container,
 /* What is plugged later, and cannot be mapped then, would end QEMU. */
 static bool direct_map_off(Error **errp)
 {
-    const VFIODevice *device;
+    VFIODevice *device;
 
     QLIST_FOREACH(device, &vfio_device_list, global_next) {
         if (device->bcontainer && pins(device->bcontainer) &&
-            !gmem_dma_is_by_file(device->bcontainer)) {
+            !gmem_dma_can_be_by_file(device->bcontainer)) {
             error_setg(errp, "direct-map=off: memory is mapped for %s by "
                        "address, for which the kernel must pin it; unplug "
                        "that device, or use direct-map=on", device->name);

@@ -28,7 +28,10 @@ bool gmem_dma_check_address(const VFIOContainer *container,
 int gmem_dma_must_check_address(VFIOContainer *container,
                                 const GuestMemfd *gmem);
 
-/* gmem_dma_is_by_file: of gmem-dma.c; false if that is not known yet */
-bool gmem_dma_is_by_file(const VFIOContainer *container);
+/*
+ * gmem_dma_can_be_by_file: of gmem-dma.c: is memory of @container mapped by
+ * file, or would it be now if there were some?
+ */
+bool gmem_dma_can_be_by_file(VFIOContainer *container);
 
 #endif /* GMEM_DMA_DIRECT_MAP_H */

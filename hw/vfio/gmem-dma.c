@@ -32,6 +32,9 @@ typedef struct GmemDma {
     QLIST_ENTRY(GmemDma) next;
 } GmemDma;
 
+/* More of them slow the kernel down when the guest touches fresh pages. */
+#define MOST_PIECES 4096
+
 static QLIST_HEAD(, GmemDma) all_dma = QLIST_HEAD_INITIALIZER(all_dma);
 
 /* A mediated device pins what it accesses: addresses, and all of a mapping. */
@@ -47,28 +50,36 @@ static bool has_mediated(const VFIOContainer *container)
     return false;
 }
 
-static bool can_be_by_file(const GuestMemfd *gmem)
+/* Its iommufd if that has an IOMMU, and for itself; else NULL */
+static const VFIOIOMMUFDContainer *iommufd_of(VFIOContainer *container)
+{
+    const VFIOIOMMUFDContainer *iommufd;
+
+    if (!object_dynamic_cast(OBJECT(container), TYPE_VFIO_IOMMU_IOMMUFD) ||
+        has_mediated(container)) {
+        return NULL;
+    }
+    iommufd = VFIO_IOMMU_IOMMUFD(container);
+    return QLIST_EMPTY(&iommufd->hwpt_list) ? NULL : iommufd;
+}
+
+static bool takes_files(const VFIOIOMMUFDContainer *iommufd)
 {
     /* it would create pages that are to come in; by address they are awaited */
-    return !gmem->apart && !migration_in_incoming_postcopy() &&
-        !migration_incoming_postcopy_advised() && !gmem_any_incoming();
+    return !migration_in_incoming_postcopy() &&
+        !migration_incoming_postcopy_advised() && !gmem_any_incoming() &&
+        gmem_iommufd_by_file(iommufd);
 }
 
 /* All guest_memfds that a VM has are of the same shape as @gmem. */
 static void find_out(GmemDma *dma, const GuestMemfd *gmem)
 {
-    const VFIOIOMMUFDContainer *iommufd;
+    const VFIOIOMMUFDContainer *iommufd = iommufd_of(dma->container);
 
-    if (!object_dynamic_cast(OBJECT(dma->container),
-                             TYPE_VFIO_IOMMU_IOMMUFD) ||
-        has_mediated(dma->container)) {
+    if (!iommufd) {
         return;
     }
-    iommufd = VFIO_IOMMU_IOMMUFD(dma->container);
-    if (QLIST_EMPTY(&iommufd->hwpt_list)) {
-        return;
-    }
-    dma->by_file = can_be_by_file(gmem) && gmem_iommufd_by_file(iommufd);
+    dma->by_file = !gmem->apart && takes_files(iommufd);
     if (gmem->state && !dma->by_file) {
         dma->cuts = gmem_iommufd_cuts(iommufd);
         if (!dma->cuts) {
@@ -97,13 +108,15 @@ static GmemDma *dma_of(VFIOContainer *container, const GuestMemfd *gmem)
 
 /*
  * In many small pieces, as what a RamDiscardManager has populated, the kernel
- * would look at each of them for each page that it creates.
+ * would look at each of them for each page that it creates.  By address is no
+ * choice without a direct map.
  */
 static bool is_by_file(const GmemDma *dma, const GuestMemfd *gmem,
                        MemoryRegion *mr)
 {
     return dma->by_file &&
-        (gmem->state || !memory_region_has_ram_discard_manager(mr));
+        (gmem->state || gmem_lacks_direct_map(gmem) ||
+         !memory_region_has_ram_discard_manager(mr));
 }
 
 static int map(GmemDma *dma, const GuestMemfd *gmem, hwaddr iova, hwaddr last,
@@ -227,11 +240,28 @@ void gmem_dma_unmapped(VFIOContainer *container, hwaddr iova, uint64_t size,
     }
 }
 
-bool gmem_dma_is_by_file(const VFIOContainer *container)
+/* What is not mapped yet is left open: it may be otherwise then. */
+bool gmem_dma_can_be_by_file(VFIOContainer *container)
 {
-    const GmemDma *dma = container->gmem_dma;
+    const VFIOIOMMUFDContainer *iommufd;
 
-    return dma && dma->by_file;
+    if (container->gmem_dma) {
+        return container->gmem_dma->by_file;
+    }
+    iommufd = iommufd_of(container);
+    return iommufd && takes_files(iommufd);
+}
+
+bool gmem_dma_any_by_file(void)
+{
+    const GmemDma *dma;
+
+    QLIST_FOREACH(dma, &all_dma, next) {
+        if (dma->by_file && dma->mappings.nr) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool gmem_dma_follows(VFIOContainer *container, const MemoryRegion *mr)
@@ -270,7 +300,7 @@ bool gmem_dma_attached(VFIOContainer *container, Error **errp)
     GuestMemfd *gmem = NULL;
 
     gmem_for_each(find_unpinnable, &gmem);
-    return !gmem || dma_of(container, gmem)->by_file ||
+    return !gmem || gmem_dma_can_be_by_file(container) ||
            gmem_dma_check_address(container, gmem, errp);
 }
 
@@ -315,6 +345,30 @@ static bool has_room(const VFIORamDiscardListener *listener,
     return false;
 }
 
+/* By address, but for what that cannot be. */
+static bool can_be_in_pieces(const VFIORamDiscardListener *listener,
+                             const GuestMemfd *gmem, Error **errp)
+{
+    VFIOContainer *container = listener->bcontainer;
+    uint64_t pieces = listener->size / listener->granularity;
+
+    if (!gmem_lacks_direct_map(gmem)) {
+        return true;
+    }
+    if (!gmem_dma_can_be_by_file(container)) {
+        /* who has started is told as they come */
+        return container->initialized ||
+               gmem_dma_check_address(container, gmem, errp);
+    }
+    if (pieces > MOST_PIECES) {
+        warn_report("memory backend '%s': up to %" PRIu64 " pieces of it are "
+                    "mapped for devices by file, each of which the kernel "
+                    "looks at for each fresh page; let its virtio-mem device "
+                    "have a larger block-size", gmem->id, pieces);
+    }
+    return true;
+}
+
 bool gmem_dma_coordinate(VFIORamDiscardListener *listener, Error **errp)
 {
     VFIOContainer *container = listener->bcontainer;
@@ -324,9 +378,7 @@ bool gmem_dma_coordinate(VFIORamDiscardListener *listener, Error **errp)
         return true;
     }
     if (!gmem->state) {
-        /* in pieces, so by address; who has started is told as they come */
-        return container->initialized ||
-               gmem_dma_check_address(container, gmem, errp);
+        return can_be_in_pieces(listener, gmem, errp);
     }
     if (guest_translates(container) &&
         !gmem_dma_translates(container, errp)) {

@@ -32,4 +32,13 @@ void gmem_cpuid_init(X86CPU *cpu);
  */
 bool gmem_cpuid_check(X86CPU *cpu, Error **errp);
 
+/*
+ * gmem_cpuid_check_loaded: the state of @cpu has been loaded; can it run here?
+ *
+ * A guest that began where all this is to be had may use it.
+ *
+ * Returns: false if not, and QEMU has said why.
+ */
+bool gmem_cpuid_check_loaded(const X86CPU *cpu);
+
 #endif /* GMEM_CPUID_H */

@@ -3,13 +3,14 @@
  *
  * Layer 1 (docs/architecture.md), a part of the object.  A vCPU in a bound
  * memslot does not go through QEMU's mapping, so userfaultfd does not see that
- * it needs a page.  KVM is told by a bitmap, one bit a page of the file, which
- * all bound memslots of the file share: where it is set, KVM sends the vCPU
- * out.  The vCPU's thread then asks for the page and waits for it; whoever has
+ * it needs a page.  KVM is told by a bitmap, one bit a page of the file: where
+ * it is set, KVM sends the vCPU out.  All bound memslots of the file share the
+ * bitmap, but for those whose first page is not the first of a long of it: they
+ * have a copy of their part, as KVM counts bits from the start of a long.  The vCPU's thread then asks for the page and waits for it; whoever has
  * placed the page clears the bit and wakes it.
  *
  * A bit is cleared after the page is in the file, with release ordering, and
- * never set again.  Who registers as waiting looks at the bit afterwards, who
+ * never set again; in the copies after it is in the bitmap itself.  Who registers as waiting looks at the bit afterwards, who
  * clears it looks for those that wait afterwards: one of them sees the other.
  *
  * Locks: the bitmap comes and goes with the BQL held; it is read under RCU.
@@ -51,13 +52,15 @@ bool gmem_userfault_begin(GuestMemfd *gmem, const unsigned long *received,
 void gmem_userfault_end(GuestMemfd *gmem);
 
 /*
- * gmem_userfault_bitmap: the part of the bitmap for a memslot that shows the
- * file from @offset on
+ * gmem_userfault_bitmap: the bitmap for a bound memslot that shows @size bytes
+ * of the file from @offset on
  *
- * Returns: NULL if there is no bitmap, or KVM cannot have this part of it: a
- * memslot's first bit must be the first of a long.
+ * It stays for as long as any.
+ *
+ * Returns: NULL if there is none, or no memory for a copy.
  */
-void *gmem_userfault_bitmap(const GuestMemfd *gmem, uint64_t offset);
+void *gmem_userfault_bitmap(const GuestMemfd *gmem, uint64_t offset,
+                            uint64_t size);
 
 /*
  * gmem_userfault_slot_added, _removed: KVM has one more, or one less, memslot

@@ -149,9 +149,9 @@ def serving(boot):
 @pytest.fixture
 def growing(serving):
     """A guest that can have more memory, and takes it at once"""
-    def start(*args, mem='256M,slots=4,maxmem=8G', **kwargs):
-        return serving(*args, mem=mem,
-                       append='memhp_default_state=online_movable', **kwargs)
+    def start(*args, mem='256M,slots=4,maxmem=8G', append='', **kwargs):
+        return serving(*args, mem=mem, append=f'memhp_default_state='
+                       f'online_movable {append}', **kwargs)
     return start
 
 

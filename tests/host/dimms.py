@@ -3,6 +3,7 @@
 from guest import MIB, wait_until
 
 DIMM = 128
+HOTPLUGGED = 4 << 30     # the first address of such memory
 
 
 def guest_has_mib(guest, path='/proc/meminfo'):

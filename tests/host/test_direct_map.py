@@ -6,15 +6,17 @@ import pytest
 from bare import FREE
 from devices import (NIC, TAP, assert_data_gets_through,
                      assert_packets_get_through)
+from dimms import HOTPLUGGED, resize, virtio_mem
 from direct_map import PAGE, addresses, pages_seen
 from dumps import pages_of_the_pattern
 from guest import MIB, Guest, wait_until
 from images import new_image, run_job
 from marks import long
-from memslots import assert_bound, bound_throughout, logged
-from migration import (hold_back, is_running, let_go, listen,
+from memslots import HOLES, assert_bound, bound_throughout, logged
+from migration import (assert_stayed, hold_back, is_running, let_go, listen,
                        set_capabilities, set_parameters, wait_completed)
-from postcopy import move
+from passthrough import container, options
+from postcopy import move, restart
 
 from qemu.machine.machine import VMLaunchFailure
 
@@ -241,12 +243,48 @@ def test_it_moves(boot_bare):
 
 @pytest.mark.long
 def test_it_comes_in_by_postcopy(traveller):
-    source = traveller.start(memory='gmem')
+    source = traveller.start('-cpu', 'qemu64,-svm,-kvmclock', append=CLOCK)
     source.wait_verified()
     destination = traveller.start(memory='no-direct-map', incoming=True)
     destination.memory = 'by-userfault'
-    move(source, destination)
+    move(source, destination, restart)
     assert_only_bound(destination)
+
+
+@pytest.mark.long
+def test_a_guest_that_uses_kvm_clock_does_not_come(traveller):
+    source = traveller.start()
+    source.wait_verified()
+    destination = traveller.start(memory='no-direct-map', incoming=True)
+    source.cmd('migrate', uri=listen(destination))
+    status, said = destination.wait_ended()
+    assert status == 1 and 'the guest that comes uses kvm-clock' in said
+    assert_stayed(source)
+
+
+def test_nothing_comes_in_by_postcopy_to_what_a_device_has_by_file(boot, edu):
+    """The device would find pages that have not come, and not wait."""
+    guest = boot(*options(edu), machine='q35,guest-memfd=on', incoming=True)
+    said = refused(guest, 'migrate-set-capabilities', capabilities=[
+        {'capability': 'postcopy-ram', 'state': True}])
+    assert 'mapped by file' in said
+
+
+@pytest.mark.long
+def test_the_parts_of_virtio_mem_are_mapped_by_file(growing, edu):
+    guest = growing(*virtio_mem('block-size=4M'), *options(edu), machine=Q35,
+                    append=CLOCK)
+    before = container(guest)['mapped-bytes']
+    for mib in 128, 0, 64:
+        resize(guest, mib)
+        found = container(guest)
+        assert found['by-file'] and found['pinned-bytes'] == 0
+        assert abs(found['mapped-bytes'] - before - mib * MIB) < HOLES
+        if mib:
+            guest.do(f'dma 0000:00:05.0 {HOTPLUGGED:#x}')
+    guest.do('verify')
+    for block in guest.blocks():
+        assert 'no-direct-map' in block['flags']
 
 
 def test_a_kernel_that_logs_nothing_in_bound_slots(boot_bare, hide, tmp_path):

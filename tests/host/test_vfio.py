@@ -7,16 +7,16 @@ import pytest
 from bare import FREE
 from conversions import PAGE, only_two
 from devices import checksum
-from dimms import (DIMM, add_backend, add_dimm, guest_has_mib, resize,
-                   virtio_mem)
+from dimms import (DIMM, HOTPLUGGED, add_backend, add_dimm, guest_has_mib,
+                   resize, virtio_mem)
 from guest import DISK, MIB, GuestError, wait_until
 from memslots import HOLES, assert_bound
-from passthrough import (IOMMUFD, MAPS_FILE, NVME, PCI, assert_mapped_for_devices,
-                         container, device, find, give_to, options)
+from passthrough import (IOMMUFD, MAPS_FILE, NVME, PCI,
+                         assert_mapped_for_devices, container, device, find,
+                         give_to, options)
 
 from qemu.qmp.legacy import QMPError
 
-HOTPLUGGED = 4 << 30    # where DIMMs lie
 BARE = {'machine': 'q35,guest-memfd=on', 'mem': '64M'}
 each_iommu = pytest.mark.parametrize('how', ['type1', 'iommufd'])
 

@@ -6,11 +6,13 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qemu/error-report.h"
 #include "qemu/module.h"
 #include "cpu.h"
 #include "hw/boards.h"
 #include "hw/i386/x86.h"
 #include "hw/qdev-core.h"
+#include "system/hw_accel.h"
 #include "system/kvm.h"
 #include "system/kvm_int.h"
 #include "standard-headers/asm-x86/kvm_para.h"
@@ -32,8 +34,7 @@ static const Feature features[] = {
       CPUID_EXT3_SVM },
     { "vmx", "nested virtualization", FEAT_1_ECX, 1, R_ECX, CPUID_EXT_VMX },
     { "kvmclock", "kvm-clock", FEAT_KVM, KVM_CPUID_FEATURES, R_EAX,
-      CPUID_KVM_CLOCK | CPUID_KVM_CLOCK2 |
-      1U << KVM_FEATURE_CLOCKSOURCE_STABLE_BIT },
+      CPUID_KVM_CLOCK | CPUID_KVM_CLOCK2 },
 };
 
 static bool is_off(void)
@@ -87,13 +88,50 @@ bool gmem_cpuid_check(X86CPU *cpu, Error **errp)
     return !found;
 }
 
+/*
+ * What of these the guest uses; NULL if nothing.  It may do so although its
+ * processors do not have it, if it began elsewhere.
+ */
+static const char *used_by_guest(const CPUX86State *env)
+{
+    if (env->system_time_msr & 1) {
+        return "kvm-clock";
+    }
+    if (env->efer & MSR_EFER_SVME) {
+        return "nested virtualization (SVM)";
+    }
+    return env->cr[4] & CR4_VMXE_MASK ? "nested virtualization (VMX)" : NULL;
+}
+
+bool gmem_cpuid_check_loaded(const X86CPU *cpu)
+{
+    const char *used = is_off() ? used_by_guest(&cpu->env) : NULL;
+
+    if (used) {
+        error_report("direct-map=off: the guest that comes uses %s, for which "
+                     "KVM maps pages of it; start it without (-cpu …,"
+                     "-kvmclock,-svm,-vmx) where it comes from, or use "
+                     "direct-map=on here", used);
+    }
+    return !used;
+}
+
 static bool cpus_allow(Error **errp)
 {
     CPUState *cs;
 
     CPU_FOREACH(cs) {
         const Feature *found = find_feature(X86_CPU(cs)->env.features);
+        const char *used;
 
+        cpu_synchronize_state(cs);
+        used = used_by_guest(&X86_CPU(cs)->env);
+        if (used) {
+            error_setg(errp, "direct-map=off: the guest uses %s, for which KVM "
+                       "maps pages of it; start it without (-cpu …,-kvmclock,"
+                       "-svm,-vmx)", used);
+            return false;
+        }
         if (found) {
             error_setg(errp, "direct-map=off: processors of this machine have "
                        "%s, for which KVM maps pages of the guest; start it "
@@ -137,7 +175,7 @@ static bool direct_map_off(Error **errp)
                    "the guest share; use direct-map=on");
         return false;
     }
-    return smm_allows(errp) && cpus_allow(errp);
+    return cpus_allow(errp) && smm_allows(errp);
 }
 
 static GmemListener listener = {
