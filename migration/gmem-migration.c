@@ -63,15 +63,6 @@ static bool check_postcopy_of(GuestMemfd *gmem, void *opaque)
 }
 
 /* A source only sends; what its destination can do is not known here. */
-/* It may be by postcopy, from when the source says so up to the last page. */
-static bool is_coming_in(void)
-{
-    return gmem_any_incoming() ||
-           (gmem_any() && migrate_postcopy_ram() &&
-            migration_incoming_postcopy_advised() &&
-            runstate_check(RUN_STATE_INMIGRATE));
-}
-
 static bool check_postcopy(const bool *caps, Error **errp)
 {
     static bool told;
@@ -80,7 +71,7 @@ static bool check_postcopy(const bool *caps, Error **errp)
         .errp = errp,
     };
 
-    if (is_coming_in() && !caps[MIGRATION_CAPABILITY_POSTCOPY_RAM]) {
+    if (gmem_postcopy_may_come() && !caps[MIGRATION_CAPABILITY_POSTCOPY_RAM]) {
         error_setg(errp, "postcopy-ram: pages of a guest_memfd are coming in "
                    "by it; switch it off when that is over");
         return false;

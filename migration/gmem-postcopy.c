@@ -16,7 +16,6 @@
 #include "migration/ram.h"
 #include "system/ramblock.h"
 #include "gmem/caps.h"
-#include "gmem/dma.h"
 #include "gmem/postcopy.h"
 #include "gmem/userfault.h"
 #include "trace/trace-gmem_system.h"
@@ -44,8 +43,9 @@ static const char *kernel_says(GuestMemfdInterface name)
     return info ? info->found_by : "no KVM";
 }
 
-bool gmem_postcopy_check(const GuestMemfd *gmem, const char *capability,
-                         Error **errp)
+/* Of this memory, whatever else there is */
+static bool can_come_in(const GuestMemfd *gmem, const char *capability,
+                        Error **errp)
 {
     if (gmem->state) {
         error_setg(errp, "memory backend '%s': %s: its pages can turn "
@@ -78,14 +78,21 @@ bool gmem_postcopy_check(const GuestMemfd *gmem, const char *capability,
                    kernel_says(GUEST_MEMFD_INTERFACE_USERFAULT));
         return false;
     }
-    if (gmem_dma_any_by_file()) {
-        error_setg(errp, "memory backend '%s': %s: a device of the host has "
-                   "guest memory mapped by file, and would reach for pages "
-                   "that have not come in; plug it when the migration is over, "
-                   "or use precopy", gmem->id, capability);
-        return false;
-    }
     return true;
+}
+
+bool gmem_postcopy_check(const GuestMemfd *gmem, const char *capability,
+                         Error **errp)
+{
+    return can_come_in(gmem, capability, errp) && gmem_tell_postcopy_in(errp);
+}
+
+bool gmem_postcopy_may_come(void)
+{
+    return gmem_any_incoming() ||
+           (gmem_any() && migrate_postcopy_ram() &&
+            migration_incoming_postcopy_advised() &&
+            runstate_check(RUN_STATE_INMIGRATE));
 }
 
 /* How pages of @gmem, which can come in, do so. */
@@ -200,6 +207,18 @@ static bool begin(GuestMemfd *gmem, void *opaque)
     return true;
 }
 
+static bool stop_incoming(GuestMemfd *gmem, void *opaque)
+{
+    gmem->postcopy.incoming = false;
+    return true;
+}
+
+static bool end(GuestMemfd *gmem, void *opaque)
+{
+    gmem_userfault_end(gmem);
+    return true;
+}
+
 static void wake_fault_thread(void)
 {
     postcopy_fault_thread_notify(migration_incoming_get_current());
@@ -209,6 +228,8 @@ bool gmem_postcopy_begin(Error **errp)
 {
     urgent_over = false;
     if (!gmem_for_each(begin, errp)) {
+        gmem_for_each(stop_incoming, NULL);
+        gmem_for_each(end, NULL);
         return false;
     }
     if (gmem_any()) {
@@ -233,18 +254,6 @@ static bool check_complete(GuestMemfd *gmem, void *opaque)
         *complete = false;
         gmem_lose(gmem, what, 0);
     }
-    return true;
-}
-
-static bool stop_incoming(GuestMemfd *gmem, void *opaque)
-{
-    gmem->postcopy.incoming = false;
-    return true;
-}
-
-static bool end(GuestMemfd *gmem, void *opaque)
-{
-    gmem_userfault_end(gmem);
     return true;
 }
 
@@ -339,7 +348,7 @@ GuestMemfdPostcopyInfo *gmem_postcopy_query(const GuestMemfd *gmem)
     info->policy = postcopy->policy;
     info->incoming = postcopy->incoming;
     info->has_strategy = postcopy->incoming ||
-                         gmem_postcopy_check(gmem, "", NULL);
+                         can_come_in(gmem, "", NULL);
     if (info->has_strategy) {
         info->strategy = postcopy->incoming ? postcopy->strategy
                                             : strategy_of(gmem);

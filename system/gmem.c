@@ -81,6 +81,18 @@ bool gmem_tell_direct_map_off(Error **errp)
     return true;
 }
 
+bool gmem_tell_postcopy_in(Error **errp)
+{
+    GmemListener *listener;
+
+    QTAILQ_FOREACH(listener, &listeners, next) {
+        if (listener->postcopy_in && !listener->postcopy_in(errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void gmem_set_dirty_log(GuestMemfd *gmem, GuestMemfdDirtyLog dirty_log)
 {
     gmem->dirty_log = dirty_log;

@@ -49,19 +49,12 @@ static uint32_t slot_other_flags(const KVMSlot *slot)
            ? slot->flags & ~KVM_MEM_LOG_DIRTY_PAGES : slot->flags;
 }
 
-/* What @slot has of the bitmap of missing pages, or NULL */
-static void *slot_bitmap(const KVMSlot *slot)
-{
-    return gmem_userfault_bitmap(slot->gmem, gmem_slot_offset(slot),
-                                 slot->memory_size);
-}
-
 /* Are pages missing that KVM would take for zeros in a bound slot? */
 static bool slot_must_wait(const KVMSlot *slot)
 {
     const GmemPostcopy *postcopy = &slot->gmem->postcopy;
 
-    return postcopy->incoming && (postcopy->refused || !slot_bitmap(slot));
+    return postcopy->incoming && (postcopy->refused || !postcopy->userfault);
 }
 
 GuestMemfdWhyMapped gmem_slot_why_mapped(KVMMemoryListener *kml,
@@ -74,6 +67,7 @@ GuestMemfdWhyMapped gmem_slot_why_mapped(KVMMemoryListener *kml,
         .policy = gmem->slots,
         .flags = slot_other_flags(slot),
         .tracked = gmem->block->flags & RAM_UF_WRITEPROTECT,
+        .postcopy = slot_must_wait(slot),
         .refused = gmem->bind_refused && !gmem_slot_is_bound(slot) &&
                    gmem->slots == GUEST_MEMFD_SLOTS_AUTO,
     };
@@ -86,8 +80,6 @@ GuestMemfdWhyMapped gmem_slot_why_mapped(KVMMemoryListener *kml,
                                      gmem, slot->start_addr,
                                      slot->memory_size, gmem_slot_offset(slot));
     }
-    /* only a slot that could be bound is to get a bitmap */
-    state.postcopy = view && view->canonical && slot_must_wait(slot);
     return gmem_policy_why_mapped(view, &state);
 }
 
@@ -122,12 +114,15 @@ static int slot_ioctl(KVMMemoryListener *kml, KVMSlot *slot, uint32_t flags,
         .guest_memfd = bound ? gmem->fd : -1,
         .guest_memfd_offset = bound ? gmem_slot_offset(slot) : 0,
     };
+    void *bitmap = NULL;
     int ret;
 
     if (region.flags & KVM_MEM_USERFAULT) {
-        region.pad2[GMEM_USERFAULT_BITMAP_PAD] = (uintptr_t)slot_bitmap(slot);
+        bitmap = gmem_userfault_bitmap(gmem, gmem_slot_offset(slot), size);
+        region.pad2[GMEM_USERFAULT_BITMAP_PAD] = (uintptr_t)bitmap;
     }
-    ret = kvm_vm_ioctl(kvm_state, KVM_SET_USER_MEMORY_REGION2, &region);
+    ret = (region.flags & KVM_MEM_USERFAULT) && !bitmap ? -ENOMEM
+          : kvm_vm_ioctl(kvm_state, KVM_SET_USER_MEMORY_REGION2, &region);
     trace_gmem_slot(gmem->id, kml->as_id, slot->slot,
                     slot->start_addr, size, gmem_slot_offset(slot), flags, ret);
     gmem->counters.refused += ret < 0;
@@ -280,7 +275,8 @@ static int slot_create(KVMMemoryListener *kml, KVMSlot *slot, uint32_t flags)
     }
     slot->old_flags = flags;
     if (flags & KVM_MEM_USERFAULT) {
-        gmem_userfault_slot_added(gmem);
+        gmem_userfault_slot_added(gmem, gmem_slot_offset(slot),
+                                  slot->memory_size);
     }
     *(gmem_slot_is_bound(slot) ? &gmem->counters.binds
                                : &gmem->counters.maps) += 1;
@@ -302,7 +298,7 @@ static int slot_delete(KVMMemoryListener *kml, KVMSlot *slot)
         slot->old_flags = GMEM_SLOT_ABSENT;
         gmem_place_del(slot->gmem, slot->start_addr);
         if (flags & KVM_MEM_USERFAULT) {
-            gmem_userfault_slot_removed(slot->gmem);
+            gmem_userfault_slot_removed(slot->gmem, gmem_slot_offset(slot));
         }
         *(flags & KVM_MEM_GUEST_MEMFD ? &counters->unbinds
                                       : &counters->unmaps) += 1;

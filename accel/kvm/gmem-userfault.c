@@ -9,11 +9,11 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include "qemu/bitmap.h"
-#include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "qemu/main-loop.h"
 #include "qemu/notify.h"
 #include "qemu/rcu.h"
+#include "qemu/rcu_queue.h"
 #include "qemu/thread.h"
 #include "qemu/timer.h"
 #include "exec/target_page.h"
@@ -28,20 +28,22 @@
 /* Of a thread that has no eventfd to wait with. */
 #define NAP_NS (1 * SCALE_MS)
 
-/* What follows page @first in a bitmap, from the first bit of a long on */
+/* A copy: bits of @pages pages, of which @first is the first bit of a long */
 typedef struct Shifted {
-    struct Shifted *next;
+    struct rcu_head rcu;
+    QSLIST_ENTRY(Shifted) next;
     uint64_t first;
-    uint64_t pages;             /* those behind them are there */
-    uint64_t size;              /* in pages */
+    uint64_t pages;
+    bool used;                  /* a memslot has it in KVM.  BQL. */
     unsigned long bitmap[];     /* read by KVM */
 } Shifted;
 
 struct GmemUserfault {
     struct rcu_head rcu;
-    uint64_t pages;
+    uint64_t pages;             /* those behind them are there */
+    uint64_t size;              /* in bits */
     unsigned slots;             /* that have it in KVM.  BQL. */
-    Shifted *shifted;           /* RCU; none goes before all of it does */
+    QSLIST_HEAD(, Shifted) shifted;     /* RCU */
     unsigned long bitmap[];     /* read by KVM */
 };
 
@@ -119,6 +121,7 @@ bool gmem_userfault_begin(GuestMemfd *gmem, const unsigned long *received,
         return false;
     }
     userfault->pages = size / page_size();
+    userfault->size = all;
     find_missing(userfault, received);
     qatomic_rcu_set(&gmem->postcopy.userfault, userfault);
     trace_gmem_userfault_begin(gmem->id, userfault->pages,
@@ -127,15 +130,16 @@ bool gmem_userfault_begin(GuestMemfd *gmem, const unsigned long *received,
     return true;
 }
 
-static void free_userfault(struct GmemUserfault *userfault)
+static void free_unused(struct GmemUserfault *userfault)
 {
-    while (userfault->shifted) {
-        Shifted *shifted = userfault->shifted;
+    Shifted *shifted, *next;
 
-        userfault->shifted = shifted->next;
-        g_free(shifted);
+    QSLIST_FOREACH_SAFE(shifted, &userfault->shifted, next, next) {
+        if (!shifted->used) {
+            QSLIST_REMOVE(&userfault->shifted, shifted, Shifted, next);
+            g_free_rcu(shifted, rcu);
+        }
     }
-    g_free(userfault);
 }
 
 void gmem_userfault_end(GuestMemfd *gmem)
@@ -145,40 +149,64 @@ void gmem_userfault_end(GuestMemfd *gmem)
     if (!userfault || userfault->slots) {
         return;
     }
+    free_unused(userfault);
     trace_gmem_userfault_end(gmem->id);
     qatomic_rcu_set(&gmem->postcopy.userfault, NULL);
-    call_rcu(userfault, free_userfault, rcu);
+    g_free_rcu(userfault, rcu);
+}
+
+/* As many bits as a long has, from that of @page on, which is in the bitmap */
+static unsigned long bits_from(const struct GmemUserfault *userfault,
+                               uint64_t page)
+{
+    const unsigned long *word = &userfault->bitmap[BIT_WORD(page)];
+    unsigned shift = page % BITS_PER_LONG;
+    unsigned long bits = qatomic_read(word) >> shift;
+
+    if (shift && BIT_WORD(page) + 1 < BITS_TO_LONGS(userfault->size)) {
+        bits |= qatomic_read(word + 1) << (BITS_PER_LONG - shift);
+    }
+    return bits;
 }
 
 /*
- * All its bits are set before anybody sees it, and those of pages that are
- * there are cleared after everybody does: who clears a bit meanwhile has it
- * cleared in both, or is seen.
+ * All its bits are set before it is in the list, and those of pages that are
+ * there are cleared once it is.  Who places a page clears the bit in the bitmap
+ * before he reads the list: if it was not there, we read the cleared bit.
  */
 static Shifted *add_shifted(struct GmemUserfault *userfault, uint64_t first,
-                            uint64_t size)
+                            uint64_t pages)
 {
-    Shifted *shifted = g_try_malloc0(sizeof(*shifted) +
-                                     BITS_TO_LONGS(size) * sizeof(long));
+    Shifted *shifted = g_try_malloc(sizeof(*shifted) +
+                                    BITS_TO_LONGS(pages) * sizeof(long));
 
     if (!shifted) {
         return NULL;
     }
     shifted->first = first;
-    shifted->size = size;
-    if (first < userfault->pages) {
-        shifted->pages = MIN(size, userfault->pages - first);
-    }
-    bitmap_set(shifted->bitmap, 0, shifted->pages);
-    shifted->next = userfault->shifted;
-    qatomic_rcu_set(&userfault->shifted, shifted);
+    shifted->pages = pages;
+    shifted->used = false;
+    bitmap_fill(shifted->bitmap, pages);
+    QSLIST_INSERT_HEAD_RCU(&userfault->shifted, shifted, next);
     smp_mb();                   /* pairs with gmem_userfault_placed() */
-    for (uint64_t i = 0; i < shifted->pages; i++) {
-        if (!test_bit(first + i, userfault->bitmap)) {
-            clear_bit_atomic(i, shifted->bitmap);
-        }
+    for (uint64_t i = 0; i < BITS_TO_LONGS(pages); i++) {
+        qatomic_and(&shifted->bitmap[i],
+                    bits_from(userfault, first + i * BITS_PER_LONG));
     }
     return shifted;
+}
+
+static Shifted *find_shifted(struct GmemUserfault *userfault, uint64_t first,
+                             uint64_t pages)
+{
+    Shifted *shifted;
+
+    QSLIST_FOREACH(shifted, &userfault->shifted, next) {
+        if (shifted->first == first && shifted->pages == pages) {
+            return shifted;
+        }
+    }
+    return NULL;
 }
 
 void *gmem_userfault_bitmap(const GuestMemfd *gmem, uint64_t offset,
@@ -188,35 +216,43 @@ void *gmem_userfault_bitmap(const GuestMemfd *gmem, uint64_t offset,
     uint64_t first = offset / page_size(), pages = size / page_size();
     Shifted *shifted;
 
-    if (!userfault) {
-        return NULL;
-    }
     if (first % BITS_PER_LONG == 0) {
         return &userfault->bitmap[first / BITS_PER_LONG];
     }
-    for (shifted = userfault->shifted; shifted; shifted = shifted->next) {
-        if (shifted->first == first && shifted->size >= pages) {
-            return shifted->bitmap;
+    shifted = find_shifted(userfault, first, pages);
+    if (!shifted) {
+        /* not more than there are memslots, whatever the guest does */
+        free_unused(userfault);
+        shifted = add_shifted(userfault, first, pages);
+    }
+    return shifted ? shifted->bitmap : NULL;
+}
+
+void gmem_userfault_slot_added(GuestMemfd *gmem, uint64_t offset,
+                               uint64_t size)
+{
+    struct GmemUserfault *userfault = gmem->postcopy.userfault;
+    Shifted *shifted = find_shifted(userfault, offset / page_size(),
+                                    size / page_size());
+
+    userfault->slots++;
+    if (shifted) {
+        shifted->used = true;
+    }
+}
+
+void gmem_userfault_slot_removed(GuestMemfd *gmem, uint64_t offset)
+{
+    struct GmemUserfault *userfault = gmem->postcopy.userfault;
+    Shifted *shifted;
+
+    /* one page is bound in one memslot only */
+    QSLIST_FOREACH(shifted, &userfault->shifted, next) {
+        if (shifted->first == offset / page_size()) {
+            shifted->used = false;
         }
     }
-    shifted = add_shifted(userfault, first, pages);
-    if (!shifted) {
-        error_report_once("memory backend '%s': no memory for the userfault "
-                          "bitmap of 0x%" PRIx64 " bytes at offset 0x%" PRIx64,
-                          gmem->id, size, offset);
-        return NULL;
-    }
-    return shifted->bitmap;
-}
-
-void gmem_userfault_slot_added(GuestMemfd *gmem)
-{
-    gmem->postcopy.userfault->slots++;
-}
-
-void gmem_userfault_slot_removed(GuestMemfd *gmem)
-{
-    gmem->postcopy.userfault->slots--;
+    userfault->slots--;
     if (!gmem->postcopy.incoming) {
         gmem_userfault_end(gmem);       /* it had to stay up to now */
     }
@@ -253,9 +289,9 @@ static void wake_waiters(void *start, uint64_t size)
 static void clear_shifted(const struct GmemUserfault *userfault, uint64_t page,
                           uint64_t end)
 {
-    Shifted *shifted = qatomic_rcu_read(&userfault->shifted);
+    Shifted *shifted;
 
-    for (; shifted; shifted = shifted->next) {
+    QSLIST_FOREACH_RCU(shifted, &userfault->shifted, next) {
         uint64_t first = shifted->first;
 
         for (uint64_t i = MAX(page, first);

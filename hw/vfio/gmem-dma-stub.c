@@ -7,11 +7,6 @@
 #include "qemu/osdep.h"
 #include "gmem/dma.h"
 
-bool gmem_dma_any_by_file(void)
-{
-    return false;
-}
-
 GuestMemfdContainerList *gmem_dma_query(void)
 {
     return NULL;

@@ -10,12 +10,13 @@
 #include "qemu/error-report.h"
 #include "qemu/range.h"
 #include "hw/boards.h"
-#include "migration/misc.h"
 #include "system/address-spaces.h"
 #include "system/ramblock.h"
 #include "hw/vfio/vfio-device.h"
 #include "gmem/dma.h"
 #include "gmem/gmem.h"
+#include "gmem/pins.h"
+#include "gmem/postcopy.h"
 #include "gmem/state.h"
 #include "gmem-dma-direct-map.h"
 #include "gmem-dma-iommufd.h"
@@ -66,9 +67,7 @@ static const VFIOIOMMUFDContainer *iommufd_of(VFIOContainer *container)
 static bool takes_files(const VFIOIOMMUFDContainer *iommufd)
 {
     /* it would create pages that are to come in; by address they are awaited */
-    return !migration_in_incoming_postcopy() &&
-        !migration_incoming_postcopy_advised() && !gmem_any_incoming() &&
-        gmem_iommufd_by_file(iommufd);
+    return !gmem_postcopy_may_come() && gmem_iommufd_by_file(iommufd);
 }
 
 /* All guest_memfds that a VM has are of the same shape as @gmem. */
@@ -90,20 +89,27 @@ static void find_out(GmemDma *dma, const GuestMemfd *gmem)
     }
 }
 
+/* From now on that is so. */
+static GmemDma *remember(const GmemDma *found)
+{
+    GmemDma *dma = g_memdup2(found, sizeof(*found));
+
+    dma->container->gmem_dma = dma;
+    QLIST_INSERT_HEAD(&all_dma, dma, next);
+    trace_gmem_dma_begin(dma->container, dma->by_file, dma->cuts);
+    return dma;
+}
+
 /* Of a container that maps @gmem */
 static GmemDma *dma_of(VFIOContainer *container, const GuestMemfd *gmem)
 {
-    GmemDma *dma = container->gmem_dma;
+    GmemDma found = { .container = container };
 
-    if (!dma) {
-        dma = g_new0(GmemDma, 1);
-        dma->container = container;
-        find_out(dma, gmem);
-        container->gmem_dma = dma;
-        QLIST_INSERT_HEAD(&all_dma, dma, next);
-        trace_gmem_dma_begin(container, dma->by_file, dma->cuts);
+    if (container->gmem_dma) {
+        return container->gmem_dma;
     }
-    return dma;
+    find_out(&found, gmem);
+    return remember(&found);
 }
 
 /*
@@ -240,28 +246,20 @@ void gmem_dma_unmapped(VFIOContainer *container, hwaddr iova, uint64_t size,
     }
 }
 
-/* What is not mapped yet is left open: it may be otherwise then. */
+/* A yes is relied upon, and remembered; with nothing mapped a no is not. */
 bool gmem_dma_can_be_by_file(VFIOContainer *container)
 {
-    const VFIOIOMMUFDContainer *iommufd;
+    const VFIOIOMMUFDContainer *iommufd = iommufd_of(container);
+    GmemDma found = { .container = container, .by_file = true };
 
     if (container->gmem_dma) {
         return container->gmem_dma->by_file;
     }
-    iommufd = iommufd_of(container);
-    return iommufd && takes_files(iommufd);
-}
-
-bool gmem_dma_any_by_file(void)
-{
-    const GmemDma *dma;
-
-    QLIST_FOREACH(dma, &all_dma, next) {
-        if (dma->by_file && dma->mappings.nr) {
-            return true;
-        }
+    if (!iommufd || !takes_files(iommufd)) {
+        return false;
     }
-    return false;
+    remember(&found);
+    return true;
 }
 
 bool gmem_dma_follows(VFIOContainer *container, const MemoryRegion *mr)
@@ -436,8 +434,30 @@ static void turned_private(GuestMemfd *gmem)
     }
 }
 
+/* Also where nothing is mapped now: what has no direct map will be by file. */
+static bool postcopy_in(Error **errp)
+{
+    const GmemDma *dma;
+
+    QLIST_FOREACH(dma, &all_dma, next) {
+        const VFIODevice *device = QLIST_FIRST(&dma->container->device_list);
+
+        if (dma->by_file && device &&
+            (gmem_unpinnable_any() ||
+             dma->mappings.bytes > dma->mappings.pinned_bytes)) {
+            error_setg(errp, "postcopy: %s reaches guest memory by file, and "
+                       "would not wait for pages that have not come in; plug "
+                       "it when the migration is over, or use precopy",
+                       device->name);
+            return false;
+        }
+    }
+    return true;
+}
+
 static GmemListener dma_listener = {
     .turned_private = turned_private,
+    .postcopy_in = postcopy_in,
 };
 
 static void register_listener(void)

@@ -84,9 +84,6 @@ bool gmem_dma_attached(VFIOContainer *container, Error **errp);
 bool gmem_dma_excludes(const VFIOContainer *container,
                        const VFIODevice *device);
 
-/* gmem_dma_any_by_file: does a container have a guest_memfd mapped so? */
-bool gmem_dma_any_by_file(void);
-
 /* gmem_dma_free: @container goes */
 void gmem_dma_free(VFIOContainer *container);
 

@@ -104,6 +104,13 @@ typedef struct GmemListener {
     bool (*direct_map_off)(Error **errp);
 
     /*
+     * postcopy_in: pages may come in while the guest runs
+     *
+     * Returns: false with @errp saying why they must not.
+     */
+    bool (*postcopy_in)(Error **errp);
+
+    /*
      * place_new: KVM is about to have @place
      * place_gone: it has it no more
      * unmapped: after a change of the memory map, @gmem has no place left
@@ -137,8 +144,12 @@ void gmem_lose(GuestMemfd *gmem, const char *what, int ret);
 /* gmem_tell_slots_stale: tell of it.  BQL held. */
 void gmem_tell_slots_stale(void);
 
-/* gmem_tell_direct_map_off: tell of it; false with @errp set if one refuses */
+/*
+ * gmem_tell_direct_map_off, gmem_tell_postcopy_in: tell of it; false with @errp
+ * set if one refuses
+ */
 bool gmem_tell_direct_map_off(Error **errp);
+bool gmem_tell_postcopy_in(Error **errp);
 
 /*
  * gmem_ram_create: make @mr RAM of @size bytes in a new guest_memfd

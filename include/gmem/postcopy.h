@@ -26,6 +26,13 @@
 struct MigrationIncomingState;
 
 /*
+ * gmem_postcopy_may_come: is a guest_memfd coming in by postcopy, or may it be?
+ *
+ * From when the source says so up to the last page, or to the end of precopy.
+ */
+bool gmem_postcopy_may_come(void);
+
+/*
  * gmem_postcopy_check: can pages of @gmem come in by postcopy here?
  *
  * @capability: which needs that, for the message

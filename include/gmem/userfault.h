@@ -4,14 +4,17 @@
  * Layer 1 (docs/architecture.md), a part of the object.  A vCPU in a bound
  * memslot does not go through QEMU's mapping, so userfaultfd does not see that
  * it needs a page.  KVM is told by a bitmap, one bit a page of the file: where
- * it is set, KVM sends the vCPU out.  All bound memslots of the file share the
- * bitmap, but for those whose first page is not the first of a long of it: they
- * have a copy of their part, as KVM counts bits from the start of a long.  The vCPU's thread then asks for the page and waits for it; whoever has
- * placed the page clears the bit and wakes it.
+ * it is set, KVM sends the vCPU out.  The vCPU's thread then asks for the page
+ * and waits for it; whoever has placed the page clears the bit and wakes it.
+ *
+ * All bound memslots of the file share the bitmap, but for those whose first
+ * page is not the first of a long of it: KVM counts bits from the start of a
+ * long, so they have a copy of their part.
  *
  * A bit is cleared after the page is in the file, with release ordering, and
- * never set again; in the copies after it is in the bitmap itself.  Who registers as waiting looks at the bit afterwards, who
- * clears it looks for those that wait afterwards: one of them sees the other.
+ * never set again; in a copy, after it is cleared in the bitmap.  Who registers
+ * as waiting looks at the bit afterwards, who clears it looks for those that
+ * wait afterwards: one of them sees the other.
  *
  * Locks: the bitmap comes and goes with the BQL held; it is read under RCU.
  * The list of those that wait and the queue of what they ask for have one
@@ -53,21 +56,23 @@ void gmem_userfault_end(GuestMemfd *gmem);
 
 /*
  * gmem_userfault_bitmap: the bitmap for a bound memslot that shows @size bytes
- * of the file from @offset on
+ * of the file from @offset on; there is one
  *
- * It stays for as long as any.
+ * What is not told of by gmem_userfault_slot_added() is gone with the next call
+ * for another memslot.
  *
- * Returns: NULL if there is none, or no memory for a copy.
+ * Returns: NULL if there is no memory for a copy.
  */
 void *gmem_userfault_bitmap(const GuestMemfd *gmem, uint64_t offset,
                             uint64_t size);
 
 /*
  * gmem_userfault_slot_added, _removed: KVM has one more, or one less, memslot
- * that uses the bitmap
+ * with what gmem_userfault_bitmap() gave for it
  */
-void gmem_userfault_slot_added(GuestMemfd *gmem);
-void gmem_userfault_slot_removed(GuestMemfd *gmem);
+void gmem_userfault_slot_added(GuestMemfd *gmem, uint64_t offset,
+                               uint64_t size);
+void gmem_userfault_slot_removed(GuestMemfd *gmem, uint64_t offset);
 
 /*
  * gmem_userfault_placed: a range of the file is there

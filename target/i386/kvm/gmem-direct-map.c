@@ -12,7 +12,6 @@
 #include "hw/boards.h"
 #include "hw/i386/x86.h"
 #include "hw/qdev-core.h"
-#include "system/hw_accel.h"
 #include "system/kvm.h"
 #include "system/kvm_int.h"
 #include "standard-headers/asm-x86/kvm_para.h"
@@ -103,17 +102,35 @@ static const char *used_by_guest(const CPUX86State *env)
     return env->cr[4] & CR4_VMXE_MASK ? "nested virtualization (VMX)" : NULL;
 }
 
+static bool refuse_loaded(const char *used)
+{
+    error_report("direct-map=off: the guest that comes uses %s, for which KVM "
+                 "maps pages of it; start it without (-cpu …,-kvmclock,-svm,"
+                 "-vmx) where it comes from, or use direct-map=on here", used);
+    return false;
+}
+
 bool gmem_cpuid_check_loaded(const X86CPU *cpu)
 {
     const char *used = is_off() ? used_by_guest(&cpu->env) : NULL;
 
-    if (used) {
-        error_report("direct-map=off: the guest that comes uses %s, for which "
-                     "KVM maps pages of it; start it without (-cpu …,"
-                     "-kvmclock,-svm,-vmx) where it comes from, or use "
-                     "direct-map=on here", used);
+    return !used || refuse_loaded(used);
+}
+
+int gmem_cpuid_pre_load_nested(void *opaque)
+{
+    const X86CPU *cpu = opaque;
+
+    if (cpu->env.nested_state) {
+        return 0;
     }
-    return !used;
+    if (is_off()) {
+        refuse_loaded("nested virtualization");
+    } else {
+        error_report("the guest that comes uses nested virtualization, and its "
+                     "processors here have none");
+    }
+    return -EINVAL;
 }
 
 static bool cpus_allow(Error **errp)
@@ -122,16 +139,7 @@ static bool cpus_allow(Error **errp)
 
     CPU_FOREACH(cs) {
         const Feature *found = find_feature(X86_CPU(cs)->env.features);
-        const char *used;
 
-        cpu_synchronize_state(cs);
-        used = used_by_guest(&X86_CPU(cs)->env);
-        if (used) {
-            error_setg(errp, "direct-map=off: the guest uses %s, for which KVM "
-                       "maps pages of it; start it without (-cpu …,-kvmclock,"
-                       "-svm,-vmx)", used);
-            return false;
-        }
         if (found) {
             error_setg(errp, "direct-map=off: processors of this machine have "
                        "%s, for which KVM maps pages of the guest; start it "
