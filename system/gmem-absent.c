@@ -5,21 +5,23 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/bitmap.h"
 #include "qemu/cutils.h"
+#include "qemu/rcu.h"
 #include "qemu/units.h"
 #include "migration/misc.h"
 #include "gmem/absent.h"
-#include "trace/trace-gmem_system.h"
+#include "gmem/gmem.h"
 
-/* Pages are asked for by so many at a time. */
-#define STEP 65536
+/*
+ * What a thread has last asked the kernel, for so many pages at a time: most
+ * are there, and need not be asked for one by one.
+ */
+#define WINDOW 256
 
-/* One bit a page of the host, set where it was absent */
-struct GmemAbsent {
-    struct rcu_head rcu;
-    unsigned long bitmap[];
-};
+static __thread struct {
+    uint8_t *start;
+    unsigned char present[WINDOW];
+} window;
 
 static uint64_t page_size(void)
 {
@@ -32,83 +34,44 @@ static bool look_at(void *host, uint64_t pages, unsigned char *present)
     return !mincore(host, pages * page_size(), present);
 }
 
+static bool is_absent_now(void *host)
+{
+    unsigned char present;
+
+    return look_at((void *)ROUND_DOWN((uintptr_t)host, page_size()), 1,
+                   &present) && !(present & 1);
+}
+
 static bool can_be_told(const GuestMemfd *gmem)
 {
-    return gmem && !gmem->state;
+    return gmem && !gmem->state && !gmem->postcopy.incoming;
 }
 
-/* Readers see a word of before or of after. */
-static void note(struct GmemAbsent *absent, uint64_t first, uint64_t pages,
-                 const unsigned char *present)
+/* Where the window has @host; afresh if it had not */
+static unsigned char *look_through_window(uint8_t *host)
 {
-    for (uint64_t i = 0; i < pages;) {
-        unsigned long *word = &absent->bitmap[BIT_WORD(first + i)];
-        unsigned long bits = *word;
+    uint64_t size = WINDOW * page_size();
 
-        do {
-            unsigned long mask = BIT_MASK(first + i);
-
-            bits = present[i] & 1 ? bits & ~mask : bits | mask;
-            i++;
-        } while (i < pages && (first + i) % BITS_PER_LONG);
-        qatomic_set(word, bits);
-    }
-}
-
-static struct GmemAbsent *absent_of(GuestMemfd *gmem)
-{
-    uint64_t pages = DIV_ROUND_UP(gmem->block->max_length, page_size());
-
-    if (!gmem->absent) {
-        struct GmemAbsent *absent = g_try_malloc0(
-            sizeof(*absent) + BITS_TO_LONGS(pages) * sizeof(long));
-
-        qatomic_rcu_set(&gmem->absent, absent);
-    }
-    return gmem->absent;
-}
-
-void gmem_absent_look(RAMBlock *block, ram_addr_t start, uint64_t size)
-{
-    uint64_t first = start / page_size();
-    uint64_t end = DIV_ROUND_UP(MIN(start + size, block->used_length),
-                                page_size());
-    g_autofree unsigned char *present = NULL;
-    struct GmemAbsent *absent;
-
-    if (!can_be_told(block->gmem) || !(absent = absent_of(block->gmem))) {
-        return;
-    }
-    present = g_malloc(STEP);
-    while (first < end) {
-        uint64_t pages = MIN(STEP, end - first);
-
-        if (!look_at(block->host + first * page_size(), pages, present)) {
-            memset(present, 1, pages);
+    if (host < window.start || host - window.start >= size) {
+        window.start = (uint8_t *)ROUND_DOWN((uintptr_t)host, page_size());
+        if (!look_at(window.start, WINDOW, window.present)) {
+            /* it reaches beyond the block, or the kernel does not tell */
+            memset(window.present, 0, WINDOW);
         }
-        note(absent, first, pages, present);
-        first += pages;
     }
-    trace_gmem_absent_look(block->idstr, start, size);
+    return &window.present[(host - window.start) / page_size()];
 }
 
-void gmem_absent_forget(RAMBlock *block)
+/*
+ * What was there before may be gone, which costs a page.  What was not may have
+ * come, so that is asked once more.
+ */
+bool gmem_is_absent_at(const RAMBlock *block, ram_addr_t offset)
 {
-    struct GmemAbsent *absent = block->gmem ? block->gmem->absent : NULL;
+    uint8_t *host = block->host + offset;
 
-    if (absent) {
-        qatomic_rcu_set(&block->gmem->absent, NULL);
-        g_free_rcu(absent, rcu);
-    }
-}
-
-bool gmem_absent_was(const GuestMemfd *gmem, ram_addr_t offset)
-{
-    const struct GmemAbsent *absent;
-
-    RCU_READ_LOCK_GUARD();
-    absent = qatomic_rcu_read(&gmem->absent);
-    return absent && test_bit(offset / page_size(), absent->bitmap);
+    return can_be_told(block->gmem) && !(*look_through_window(host) & 1) &&
+           is_absent_now(host);
 }
 
 /* RCU is held. */
@@ -126,17 +89,9 @@ static uint64_t in_page(void *host, uint64_t size)
     return MIN(size, page_size() - (uintptr_t)host % page_size());
 }
 
-static bool is_absent_now(void *host)
-{
-    unsigned char present;
-
-    return look_at((void *)ROUND_DOWN((uintptr_t)host, page_size()), 1,
-                   &present) && !(present & 1);
-}
-
 bool gmem_zero(void *host, uint64_t size)
 {
-    if (migration_incoming_postcopy_advised()) {
+    if (!gmem_any() || migration_incoming_postcopy_advised()) {
         return false;
     }
     RCU_READ_LOCK_GUARD();
@@ -160,8 +115,11 @@ void *gmem_to_read(void *host, size_t size)
     static uint8_t zeros[64 * KiB];
     size_t done;
 
+    if (!gmem_any() || size > sizeof(zeros)) {
+        return host;
+    }
     RCU_READ_LOCK_GUARD();
-    if (size > sizeof(zeros) || !can_be_told_at(host)) {
+    if (!can_be_told_at(host)) {
         return host;
     }
     for (done = 0; done < size; done += in_page(host + done, size - done)) {

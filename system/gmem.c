@@ -309,7 +309,6 @@ void gmem_free(GuestMemfd *gmem)
         g_array_free(gmem->places, true);
     }
     gmem_count--;
-    g_free(gmem->absent);
     g_free(gmem->id);
     g_free(gmem);
 }

@@ -6,11 +6,15 @@
  * who reads guest memory to send or to save it asks here first.
  *
  * While a guest runs, a page that was absent may be written at any time.  So
- * the source of a migration looks after it has cleared the log of dirty pages
- * of a stretch: what is written later is logged, and sent once more.
+ * only what is found at the moment of asking counts, and the sender asks after
+ * the page has been taken out of the log of dirty pages: a write that comes
+ * later is logged, and the page sent once more.
  *
  * Where the kernel does not tell (mincore(2) says that all is there to those
- * who may not write the file), or pages can be private, none is absent.
+ * who may not write the file), or pages can be private, or have yet to come in,
+ * none is absent.
+ *
+ * Locks: none.  Any thread may call.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,35 +22,19 @@
 #ifndef GMEM_ABSENT_H
 #define GMEM_ABSENT_H
 
-#include "qemu/rcu.h"
 #include "system/ramblock.h"
-#include "gmem/gmem.h"
-
-/*
- * gmem_absent_look: find out which pages of a stretch of @block are absent
- *
- * @start, @size: in bytes; may reach beyond the block
- *
- * The log of these pages has just been cleared.  The caller's lock keeps two
- * from looking at one block at a time.
- */
-void gmem_absent_look(RAMBlock *block, ram_addr_t start, uint64_t size);
-
-/* gmem_absent_forget: nobody will ask about @block any more, or look first */
-void gmem_absent_forget(RAMBlock *block);
 
 /* By system/gmem-absent.c. */
-bool gmem_absent_was(const GuestMemfd *gmem, ram_addr_t offset);
+bool gmem_is_absent_at(const RAMBlock *block, ram_addr_t offset);
 
 /*
- * gmem_is_absent: was the page at @offset of @block absent at the last look?
+ * gmem_is_absent: is the page at @offset of @block absent?
  *
- * Called by any thread, for a page that is to be sent and whose log was
- * cleared before.
+ * For who asks for one page after the other.
  */
 static inline bool gmem_is_absent(const RAMBlock *block, ram_addr_t offset)
 {
-    return block->gmem && gmem_absent_was(block->gmem, offset);
+    return block->gmem && gmem_is_absent_at(block, offset);
 }
 
 /*

@@ -59,7 +59,6 @@ typedef struct GuestMemfd {
     GuestMemfdConversions to_shared;
 
     GmemPostcopy postcopy;      /* gmem/postcopy.h */
-    struct GmemAbsent *absent;  /* RCU: gmem/absent.h */
 
     /* of accel/kvm/gmem-slots.c */
     bool bind_refused;          /* slots=auto: the kernel said no once */

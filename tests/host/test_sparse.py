@@ -3,13 +3,15 @@
 guest moves, is saved, loaded or dumped."""
 import pytest
 from bare import FREE
+from dumps import pages_of_the_pattern
 from guest import MIB, wait_until
 from images import new_image, run_job
 from marks import long
 from migration import (hold_back, is_running, let_go, listen,
-                       set_capabilities, uris, wait_completed)
-from dumps import pages_of_the_pattern
+                       set_capabilities, set_parameters, status, uris,
+                       wait_completed)
 
+on_gmem = pytest.mark.kernel('gmem', 'gmem-debug')
 MACHINE = {'machine': 'q35,guest-memfd=on', 'mem': '256M'}
 USED = 32 * MIB
 # What firmware and devices use besides
@@ -30,6 +32,11 @@ def sparse(boot_bare):
     guest.do(f'fill {FREE} {USED} seed=1')
     assert USED <= allocated(guest) < USED + FREE + MORE
     return guest
+
+
+def rounds(source):
+    return source.cmd('query-migrate').get('ram', {}).get(
+        'dirty-sync-count', 0)
 
 
 def move(source, destination, transport, capabilities):
@@ -56,8 +63,6 @@ def test_a_guest_that_moves_stays_sparse(sparse, boot_bare, transport,
 
 
 def test_what_was_sent_over_and_over_stays_sparse(boot_bare):
-    """Zeros that come for a page that is there are written, for one that is
-    not they are not"""
     source = boot_bare(**MACHINE, cpus=2)
     source.do(f'fill {FREE} {USED} seed=1')
     before = allocated(source)
@@ -65,8 +70,7 @@ def test_what_was_sent_over_and_over_stays_sparse(boot_bare):
     destination = boot_bare(**MACHINE, cpus=2, incoming=True)
     hold_back(source)
     source.cmd('migrate', uri=listen(destination))
-    wait_until(lambda: source.cmd('query-migrate').get('ram', {}).get(
-        'dirty-sync-count', 0) > 2)
+    wait_until(lambda: rounds(source) > 2)
     let_go(source)
     wait_completed(source)
     wait_until(lambda: is_running(destination))
@@ -75,27 +79,55 @@ def test_what_was_sent_over_and_over_stays_sparse(boot_bare):
     destination.do(f'verify {FREE} {USED} seed=1')
 
 
-@pytest.mark.parametrize('transport,capabilities', [
-    ('tcp', []), ('tcp', ['multifd']), long('tcp', ['xbzrle'])])
-@pytest.mark.parametrize('nth', [1, *map(long, range(2, 6))])
-def test_pages_that_are_used_first_meanwhile_are_not_lost(
-        boot_bare, transport, capabilities, nth):
-    """From the last to the first, and the way back"""
-    size = 192 * MIB
+@pytest.mark.parametrize('capabilities', [
+    [], ['multifd'], ['postcopy-ram'], long(['xbzrle'])])
+def test_pages_that_are_used_first_meanwhile_are_not_lost(boot_bare,
+                                                          capabilities):
+    """They were absent when the pages around them were sent, and are sent in
+    the last stage, or by postcopy"""
+    late, size = FREE + 2 * USED, 8 * MIB
+    postcopy = 'postcopy-ram' in capabilities
     source = boot_bare(**MACHINE, cpus=2)
-    destination = boot_bare(**MACHINE, cpus=2, incoming=True)
+    destination = boot_bare(machine='q35' if postcopy else MACHINE['machine'],
+                            mem=MACHINE['mem'], cpus=2, incoming=True)
     set_capabilities(capabilities, True, source, destination)
-    hold_back(source, nth * 8 * MIB)
-    to = listen(destination)
-    source.start(f'@1 fill {FREE} {size} seed={nth}')
-    source.cmd('migrate', uri=to)
-    wait_until(lambda: source.cmd('query-migrate').get('ram', {}).get(
-        'dirty-sync-count', 0) > 1)
+    source.start(f'@1 churn {FREE} {USED} seed=1 passes=0')
+    hold_back(source)
+    source.cmd('migrate', uri=listen(destination))
+    wait_until(lambda: rounds(source) > 1)
+    set_parameters({'max-bandwidth': 2 * MIB}, source)
+    sent = source.cmd('query-migrate')['ram']['transferred']
+    wait_until(lambda: source.cmd('query-migrate')['ram']['transferred'] >
+               sent + MIB)
+    source.do(f'@0 fill {late} {size} seed=2')
+    if postcopy:
+        source.cmd('migrate-start-postcopy')
     let_go(source)
     wait_completed(source)
     wait_until(lambda: is_running(destination))
-    destination.finish('@1')
-    destination.do(f'verify {FREE} {size} seed={nth}')
+    destination.finish('@1', stop=True)
+    destination.do(f'verify {late} {size} seed=2')
+    destination.do(f'verify {FREE} {USED} seed=1')
+
+
+@on_gmem
+def test_what_has_yet_to_come_in_is_no_zeros(boot_bare, tmp_path):
+    """A dump waits for it"""
+    source = boot_bare(**MACHINE)
+    source.do(f'fill {FREE} {USED} seed=1')
+    destination = boot_bare(**MACHINE, incoming=True)
+    set_capabilities(['postcopy-ram'], True, source, destination)
+    set_parameters({'max-bandwidth': MIB, 'downtime-limit': 1,
+                    'max-postcopy-bandwidth': 4 * MIB}, source)
+    source.cmd('migrate', uri=listen(destination))
+    wait_until(lambda: status(source) == 'active')
+    source.cmd('migrate-start-postcopy')
+    wait_until(lambda: is_running(destination))
+    assert destination.block()['postcopy']['missing-bytes'] > USED / 2
+    destination.cmd('dump-guest-memory', paging=False,
+                    protocol=f'file:{tmp_path}/dump')
+    assert pages_of_the_pattern(tmp_path / 'dump') >= USED // 4096
+    wait_completed(source)
 
 
 def test_what_is_saved_and_loaded_stays_sparse(sparse, boot_bare, tmp_path):
