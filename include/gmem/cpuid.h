@@ -45,8 +45,8 @@ bool gmem_cpuid_check_loaded(const X86CPU *cpu);
  * gmem_cpuid_pre_load_nested: the state of a guest that is a hypervisor is
  * about to be loaded into @opaque, an X86CPU
  *
- * Returns: -EINVAL if that has no room for it, and QEMU has said why.  (Upstream
- * would end by an assertion.)
+ * Returns: -EINVAL if that has no room for it, and QEMU has said why.
+ * (Upstream would end by an assertion.)
  */
 int gmem_cpuid_pre_load_nested(void *opaque);
 

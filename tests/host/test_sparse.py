@@ -66,7 +66,7 @@ def test_what_was_sent_over_and_over_stays_sparse(boot_bare):
     source = boot_bare(**MACHINE, cpus=2)
     source.do(f'fill {FREE} {USED} seed=1')
     before = allocated(source)
-    source.start(f'@1 churn {FREE} {USED} seed=1 passes=0')
+    source.start(f'@1 churn {FREE + USED // 2} {USED // 2} seed=1 passes=0')
     destination = boot_bare(**MACHINE, cpus=2, incoming=True)
     hold_back(source)
     source.cmd('migrate', uri=listen(destination))
@@ -76,7 +76,7 @@ def test_what_was_sent_over_and_over_stays_sparse(boot_bare):
     wait_until(lambda: is_running(destination))
     destination.finish('@1', stop=True)
     assert allocated(destination) <= before + MORE
-    destination.do(f'verify {FREE} {USED} seed=1')
+    destination.do(f'verify {FREE} {USED // 2} seed=1')
 
 
 @pytest.mark.parametrize('capabilities', [
@@ -91,6 +91,7 @@ def test_pages_that_are_used_first_meanwhile_are_not_lost(boot_bare,
     destination = boot_bare(machine='q35' if postcopy else MACHINE['machine'],
                             mem=MACHINE['mem'], cpus=2, incoming=True)
     set_capabilities(capabilities, True, source, destination)
+    source.do(f'fill {FREE} {USED} seed=1')
     source.start(f'@1 churn {FREE} {USED} seed=1 passes=0')
     hold_back(source)
     source.cmd('migrate', uri=listen(destination))
@@ -107,7 +108,6 @@ def test_pages_that_are_used_first_meanwhile_are_not_lost(boot_bare,
     wait_until(lambda: is_running(destination))
     destination.finish('@1', stop=True)
     destination.do(f'verify {late} {size} seed=2')
-    destination.do(f'verify {FREE} {USED} seed=1')
 
 
 @on_gmem
