@@ -17,7 +17,7 @@ from migration import (assert_stayed, is_running, listen,
                        set_capabilities, set_parameters, status)
 from postcopy import (PREEMPT, RAM, STRATEGIES, Wire, arrived, assert_incoming,
                       assert_over, be_able, begin, complete, finish, hurry,
-                      info, is_incoming, move, paused, recover, same,
+                      info, is_incoming, move, paused, recover, restart, same,
                       under_way, wait_for_source)
 from stream import beyond, never, once, twice, urgent
 
