@@ -117,10 +117,17 @@ def move(source, destination, during=None, capabilities=RAM):
     finish(source, destination)
 
 
+def slot_changes(guest):
+    counters = guest.block()['counters']
+    return counters['binds'] + counters['maps']
+
+
 def restart(_source, destination):
-    """The firmware of a guest that is reset changes PAM and SMRAM."""
+    """The firmware of a guest that is reset changes PAM and SMRAM.  (It gets
+    to user space later, maybe when all is there.)"""
+    before = slot_changes(destination)
     destination.cmd('system_reset')
-    destination.wait_for('gmem-guest: user space')
+    wait_until(lambda: slot_changes(destination) > before + 4)
     assert_incoming(destination)
 
 
