@@ -9,35 +9,15 @@ import time
 import pytest
 from bare import Bare
 from conversions import APART, TWO, in_place_kernel
-from guest import DISK, MIB, TOP, Guest, missing
+from guest import DISK, MIB, TOP, Guest
 from memslots import SHIM
 from migration import Traveller
 from passthrough import EDU, find, give_to
+# pylint: disable-next=unused-import
+from selection import (pytest_collection_modifyitems,  # noqa: F401
+                       pytest_configure)
 
 QSD = os.path.join(TOP, 'build/storage-daemon/qemu-storage-daemon')
-
-
-def pytest_configure(config):
-    config.addinivalue_line('markers', 'long: only with check --long')
-    config.addinivalue_line('markers',
-                            'kernel(name...): only on these kernels of the host')
-
-
-def on_other_kernel(item):
-    marker = item.get_closest_marker('kernel')
-    return marker and os.environ.get('GMEM_KERNEL_NAME') not in marker.args
-
-
-def pytest_collection_modifyitems(config, items):
-    elsewhere = [item for item in items if on_other_kernel(item)]
-    config.hook.pytest_deselected(items=elsewhere)
-    items[:] = [item for item in items if item not in elsewhere]
-    reason = missing()
-    if reason and 'GMEM_KERNEL_NAME' in os.environ:
-        raise pytest.UsageError(reason)
-    if reason:
-        for item in items:
-            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def found_by_sanitizers(log):

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import re
-import socket
 import sys
 import time
 
@@ -11,6 +10,7 @@ TOP = os.path.realpath(os.path.join(os.path.dirname(__file__), '../..'))
 sys.path.insert(0, os.path.join(TOP, 'upstream/python'))
 
 # pylint: disable=wrong-import-position
+from console import Console, GuestError  # noqa: E402
 from qemu.machine import QEMUMachine  # noqa: E402
 
 MIB = 1 << 20
@@ -51,25 +51,18 @@ def host_uses_mib():
                if re.fullmatch(r'node\d+', name))
 
 
-class GuestError(Exception):
-    """The guest said it failed, or did not say what was awaited."""
-
-
-class Guest(QEMUMachine):
+class Guest(Console, QEMUMachine):
     """A Linux that verifies its memory (tests/guest), started at once.
     incoming: it is to come by migration; see migration.py"""
 
     def __init__(self, *args, machine, mem='256M', cpus=1, then='idle',
                  fill=90, accel='kvm', incoming=False, append='', qemu=QEMU,
                  kernel=None):
-        super().__init__(qemu, base_temp_dir='/tmp', qmp_timer=60)
+        Console.__init__(self)
+        QEMUMachine.__init__(self, qemu, base_temp_dir='/tmp', qmp_timer=60)
         self.set_machine(machine)
         self._console_path = os.path.join(self.temp_dir, 'console')
         self._last_console = ''
-        self._whereabouts = ''
-        self.fatal = 'gmem-guest: (CORRUPT|FAILED)|Kernel panic'
-        self._seen = 0
-        self._control = None
         self._args += [
             '-nodefaults', '-no-user-config', '-accel', accel,
             '-cpu', 'qemu64,-svm', '-m', mem, '-smp', str(cpus),
@@ -81,7 +74,7 @@ class Guest(QEMUMachine):
             *(['-incoming', 'defer'] if incoming else []), *args]
         if then == 'serve':
             self._args += ['-chardev', 'socket,id=control,server=on,wait=off,'
-                           f'path={self._control_path()}',
+                           f'path={self.control_path()}',
                            '-serial', 'chardev:control']
         self.launch()
 
@@ -89,78 +82,8 @@ class Guest(QEMUMachine):
         with open(self._console_path, errors='replace') as console:
             return console.read()
 
-    def wait_for(self, pattern, timeout=180):
-        """The next match of pattern on the console, past the last one."""
-        end = time.monotonic() + timeout
-        while True:
-            running = self.is_running()
-            text = self.console()
-            match = re.compile(pattern).search(text, self._seen)
-            if match:
-                self._seen = match.end()
-                return match
-            if re.search(self.fatal, text):
-                raise GuestError('the guest failed')
-            if not running:
-                raise GuestError(f'QEMU ended with {self.exitcode()}')
-            if time.monotonic() > end:
-                self._note_where_it_is()
-                raise GuestError(f"no '{pattern}' in {timeout} s after "
-                                 f"'{text[self._seen:].strip()[-80:]}'")
-            time.sleep(0.05)
-
-    def _control_path(self):
+    def control_path(self):
         return os.path.join(self.temp_dir, 'control')
-
-    def wait_serving(self):
-        """A guest with then='serve' can be told what to do, from now on."""
-        self.wait_for('gmem-guest: serving')
-        self.connect_control()
-
-    def connect_control(self):
-        """The same of a guest that was told so before it came here"""
-        self._control = socket.socket(socket.AF_UNIX)
-        self._control.connect(self._control_path())
-
-    def tell(self, command):
-        self._control.sendall(f'{command}\n'.encode())
-
-    def do(self, command, timeout=180):
-        """The guest's answer to a command (tests/guest/serve.c)"""
-        self.tell(command)
-        verb = command.split()[0]
-        answer = 'verified' if verb in ('fill', 'verify') else f'{verb}:'
-        return self.wait_for(rf'gmem-guest: {answer} *(.*)\n', timeout)[1]
-
-    def wait_pass(self, timeout=180):
-        """A guest that loops has read all its memory back, from now"""
-        self._seen = len(self.console())
-        for _ in range(2):
-            self.wait_for(r'pass \d+\n', timeout)
-
-    def wait_verified(self, timeout=180):
-        """(verified, whole) memory in MiB, of the next pass that is told"""
-        match = self.wait_for(r'verified (\d+) MiB of (\d+) MiB, (\d+) cpus',
-                              timeout)
-        return int(match[1]), int(match[2])
-
-    def hmp(self, line):
-        return self.cmd('human-monitor-command', **{'command-line': line})
-
-    def blocks(self):
-        return self.cmd('query-guest-memfd')['blocks']
-
-    def block(self):
-        """The only block of a guest that has one backend"""
-        blocks = self.blocks()
-        assert len(blocks) == 1
-        return blocks[0]
-
-    def _note_where_it_is(self):
-        """For the report: what the processors of a guest that hangs do"""
-        for command in ['info status', 'info registers -a'] * 2:
-            self._whereabouts += self.hmp(command)
-            time.sleep(0.5)
 
     def log(self):
         """What QEMU has said up to now"""
@@ -192,8 +115,7 @@ class Guest(QEMUMachine):
     def end(self):
         if os.path.exists(self._console_path):
             self._last_console = self.console()
-        if self._control:
-            self._control.close()
+        self.close_control()
         self.shutdown(hard=True)
 
     def wait_ended(self, timeout=60):
