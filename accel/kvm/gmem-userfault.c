@@ -31,7 +31,7 @@
 /* A copy: bits of @pages pages, of which @first is the first bit of a long */
 typedef struct Shifted {
     struct rcu_head rcu;
-    QSLIST_ENTRY(Shifted) next;
+    QLIST_ENTRY(Shifted) next;
     uint64_t first;
     uint64_t pages;
     bool used;                  /* a memslot has it in KVM.  BQL. */
@@ -43,7 +43,7 @@ struct GmemUserfault {
     uint64_t pages;             /* those behind them are there */
     uint64_t size;              /* in bits */
     unsigned slots;             /* that have it in KVM.  BQL. */
-    QSLIST_HEAD(, Shifted) shifted;     /* RCU */
+    QLIST_HEAD(, Shifted) shifted;     /* RCU */
     unsigned long bitmap[];     /* read by KVM */
 };
 
@@ -134,9 +134,9 @@ static void free_unused(struct GmemUserfault *userfault)
 {
     Shifted *shifted, *next;
 
-    QSLIST_FOREACH_SAFE(shifted, &userfault->shifted, next, next) {
+    QLIST_FOREACH_SAFE(shifted, &userfault->shifted, next, next) {
         if (!shifted->used) {
-            QSLIST_REMOVE(&userfault->shifted, shifted, Shifted, next);
+            QLIST_REMOVE_RCU(shifted, next);
             g_free_rcu(shifted, rcu);
         }
     }
@@ -187,7 +187,7 @@ static Shifted *add_shifted(struct GmemUserfault *userfault, uint64_t first,
     shifted->pages = pages;
     shifted->used = false;
     bitmap_fill(shifted->bitmap, pages);
-    QSLIST_INSERT_HEAD_RCU(&userfault->shifted, shifted, next);
+    QLIST_INSERT_HEAD_RCU(&userfault->shifted, shifted, next);
     smp_mb();                   /* pairs with gmem_userfault_placed() */
     for (uint64_t i = 0; i < BITS_TO_LONGS(pages); i++) {
         qatomic_and(&shifted->bitmap[i],
@@ -201,7 +201,7 @@ static Shifted *find_shifted(struct GmemUserfault *userfault, uint64_t first,
 {
     Shifted *shifted;
 
-    QSLIST_FOREACH(shifted, &userfault->shifted, next) {
+    QLIST_FOREACH(shifted, &userfault->shifted, next) {
         if (shifted->first == first && shifted->pages == pages) {
             return shifted;
         }
@@ -247,7 +247,7 @@ void gmem_userfault_slot_removed(GuestMemfd *gmem, uint64_t offset)
     Shifted *shifted;
 
     /* one page is bound in one memslot only */
-    QSLIST_FOREACH(shifted, &userfault->shifted, next) {
+    QLIST_FOREACH(shifted, &userfault->shifted, next) {
         if (shifted->first == offset / page_size()) {
             shifted->used = false;
         }
@@ -291,7 +291,7 @@ static void clear_shifted(const struct GmemUserfault *userfault, uint64_t page,
 {
     Shifted *shifted;
 
-    QSLIST_FOREACH_RCU(shifted, &userfault->shifted, next) {
+    QLIST_FOREACH_RCU(shifted, &userfault->shifted, next) {
         uint64_t first = shifted->first;
 
         for (uint64_t i = MAX(page, first);
