@@ -3,6 +3,8 @@
  *
  * The guest's only program: fills most of its memory with a pattern, reads it
  * back, says so in one line, and does what the kernel's command line wants.
+ * Before that it loads what is in /modules, in the order of names, if a kernel
+ * that has its drivers as modules came with some.
  *
  *   gmem.fill=PERCENT   how much of MemAvailable (default 90)
  *   gmem.then=WHAT      poweroff (default), reboot, idle, loop: read it all
@@ -18,6 +20,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <glob.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -30,6 +33,7 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 #include "guest.h"
@@ -206,6 +210,23 @@ bool fill_memory(unsigned percent)
            on_all_cpus(true) && verify_memory();
 }
 
+static void load_modules(void)
+{
+    glob_t modules = {};
+
+    glob("/modules/*.ko", 0, NULL, &modules);
+    for (size_t i = 0; i < modules.gl_pathc; i++) {
+        int fd = open(modules.gl_pathv[i], O_RDONLY);
+
+        if (syscall(SYS_finit_module, fd, "", 0)) {
+            printf("gmem-guest: FAILED: %s\n", modules.gl_pathv[i]);
+        }
+        close(fd);
+        unlink(modules.gl_pathv[i]);
+    }
+    globfree(&modules);
+}
+
 static void finish(const char *then)
 {
     bool rewrite = !strcmp(then, "rewrite");
@@ -244,6 +265,7 @@ int main(void)
     setvbuf(stdout, NULL, _IOLBF, 0);
     mkdir("/proc", 0755);
     mount("proc", "/proc", "proc", 0, NULL);
+    load_modules();
     clock_gettime(CLOCK_REALTIME, &now);
     seed = now.tv_sec * 1000000000ULL + now.tv_nsec;
     nr_cpus = sysconf(_SC_NPROCESSORS_ONLN);

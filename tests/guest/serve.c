@@ -49,6 +49,11 @@
 #include <unistd.h>
 #include "guest.h"
 
+#ifdef __aarch64__
+#define SECOND_PORT "/dev/ttyAMA1"
+#else
+#define SECOND_PORT "/dev/ttyS1"
+#endif
 #define MAX_WORDS 8
 #define BUFFER_SIZE (4 * MIB)
 /* Fits the socket buffers of both sides: who sends it need not read meanwhile */
@@ -388,7 +393,7 @@ void serve(void)
     mkdir("/sys", 0755);
     mount("dev", "/dev", "devtmpfs", 0, NULL);
     mount("sys", "/sys", "sysfs", 0, NULL);
-    port = fopen("/dev/ttyS1", "r");
+    port = fopen(SECOND_PORT, "r");
     if (!port || tcgetattr(fileno(port), &settings)) {
         printf("gmem-guest: FAILED: no second serial port\n");
         return;

@@ -9,18 +9,20 @@ import time
 import pytest
 from bare import Bare
 from conversions import APART, TWO, in_place_kernel
-from guest import DISK, MIB, TOP, Guest, missing
+from guest import ARCH, BUILD, DISK, GMEM, MIB, Guest, missing
 from memslots import SHIM
 from migration import Traveller
 from passthrough import EDU, find, give_to
 
-QSD = os.path.join(TOP, 'build/storage-daemon/qemu-storage-daemon')
+QSD = os.path.join(BUILD, 'storage-daemon/qemu-storage-daemon')
 
 
 def pytest_configure(config):
     config.addinivalue_line('markers', 'long: only with check --long')
     config.addinivalue_line('markers',
                             'kernel(name...): only on these kernels of the host')
+    config.addinivalue_line('markers', 'x86(reason): only on x86-64')
+    config.addinivalue_line('markers', 'aarch64(reason): only there')
 
 
 def on_other_kernel(item):
@@ -28,8 +30,13 @@ def on_other_kernel(item):
     return marker and os.environ.get('GMEM_KERNEL_NAME') not in marker.args
 
 
+def on_other_arch(item):
+    return item.get_closest_marker('x86' if ARCH == 'aarch64' else 'aarch64')
+
+
 def pytest_collection_modifyitems(config, items):
-    elsewhere = [item for item in items if on_other_kernel(item)]
+    elsewhere = [item for item in items
+                 if on_other_kernel(item) or on_other_arch(item)]
     config.hook.pytest_deselected(items=elsewhere)
     items[:] = [item for item in items if item not in elsewhere]
     reason = missing()
@@ -138,7 +145,7 @@ def traveller(road):
 @pytest.fixture
 def serving(boot):
     """A guest that does what it is told (Guest.do())"""
-    def start(*args, machine='q35,guest-memfd=on', fill=25, **kwargs):
+    def start(*args, machine=GMEM, fill=25, **kwargs):
         guest = boot(*args, machine=machine, then='serve', fill=fill, **kwargs)
         guest.wait_verified()
         guest.wait_serving()

@@ -2,10 +2,13 @@
 """A guest of the emulated host: QEMU with KVM, its console, its QMP."""
 import asyncio
 import os
+import platform
 import re
 import socket
 import sys
 import time
+
+from arches import ARCHES
 
 TOP = os.path.realpath(os.path.join(os.path.dirname(__file__), '../..'))
 sys.path.insert(0, os.path.join(TOP, 'upstream/python'))
@@ -15,8 +18,15 @@ from qemu.machine import QEMUMachine  # noqa: E402
 
 MIB = 1 << 20
 DISK = 16     # MiB that devices move
-QEMU = os.environ.get('GMEM_QEMU',
-                      os.path.join(TOP, 'build/qemu-system-x86_64'))
+# The build folder of the QEMU that is tested, and of what was built with it
+BUILD = os.environ.get('GMEM_BUILD', os.path.join(TOP, 'build'))
+ARCH = platform.machine()
+QEMU = os.path.join(BUILD, f'qemu-system-{ARCH}')
+HERE = ARCHES.get(ARCH, ARCHES['x86_64'])
+BOARD, CPU, CONSOLE = HERE.board, HERE.cpu, HERE.console
+RAM, RAM_START = HERE.ram, HERE.ram_start
+# The board whose RAM is a guest_memfd
+GMEM = f'{BOARD},guest-memfd=on'
 
 
 def missing():
@@ -72,11 +82,11 @@ class Guest(QEMUMachine):
         self._control = None
         self._args += [
             '-nodefaults', '-no-user-config', '-accel', accel,
-            '-cpu', 'qemu64,-svm', '-m', mem, '-smp', str(cpus),
+            '-cpu', CPU, '-m', mem, '-smp', str(cpus),
             '-serial', f'file:{self._console_path}',
             '-kernel', kernel or os.environ['GMEM_KERNEL'],
             '-initrd', os.environ['GMEM_GUEST'],
-            '-append', f'console=ttyS0 quiet panic=-1 '
+            '-append', f'console={CONSOLE} quiet panic=-1 '
                        f'gmem.then={then} gmem.fill={fill} {append}',
             *(['-incoming', 'defer'] if incoming else []), *args]
         if then == 'serve':

@@ -3,9 +3,9 @@
 import os
 import subprocess
 
-from guest import TOP, wait_until
+from guest import BUILD, wait_until
 
-IMG = os.path.join(TOP, 'build/qemu-img')
+IMG = os.path.join(BUILD, 'qemu-img')
 
 
 def run_job(guest, command, **arguments):

@@ -3,10 +3,10 @@
 import contextlib
 import os
 
-from guest import MIB, TOP
+from guest import BUILD, MIB, RAM
 
 # Lets memslot ioctls fail: fail-memslot.c
-SHIM = os.path.join(TOP, 'build/gmem/libfail-memslot.so')
+SHIM = os.path.join(BUILD, 'gmem/libfail-memslot.so')
 # Kernels that log what is written in bound slots
 LOGS_BOUND = os.environ.get('GMEM_KERNEL_NAME') in ('gmem', 'gmem-debug')
 # Firmware, PAM and video holes: what a PC may have out of KVM's reach.
@@ -14,12 +14,12 @@ HOLES = 2 * MIB
 
 
 def set_slots(guest, policy):
-    guest.cmd('qom-set', path='/objects/pc.ram', property='slots',
+    guest.cmd('qom-set', path=f'/objects/{RAM}', property='slots',
               value=policy)
 
 
 def set_dirty_log(guest, policy):
-    guest.cmd('qom-set', path='/objects/pc.ram', property='dirty-log',
+    guest.cmd('qom-set', path=f'/objects/{RAM}', property='dirty-log',
               value=policy)
 
 

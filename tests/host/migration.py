@@ -3,21 +3,21 @@
 import os
 import socket
 
-from guest import Guest, GuestError, wait_until
+from guest import BOARD, GMEM, RAM, Guest, GuestError, wait_until
 from memslots import assert_bound, assert_logged, assert_mapped, logged
 
 MEM = '128M'
 RING = 'kvm,dirty-ring-size=4096'
 # What RAM can be.  The RAM block has the same name everywhere.
 MEMORY = {
-    'gmem': ('q35,guest-memfd=on', ()),
-    'bound': ('q35,guest-memfd=on,guest-memfd-slots=bound', ()),
-    'mapped': ('q35,guest-memfd=on,guest-memfd-slots=mapped', ()),
-    'mapped-log': ('q35,guest-memfd=on,guest-memfd-dirty-log=mapped', ()),
-    'no-direct-map': ('q35,guest-memfd=on,guest-memfd-direct-map=off', ()),
-    'memfd': ('q35,memory-backend=pc.ram',
-              ('-object', f'memory-backend-memfd,id=pc.ram,size={MEM}')),
-    'anonymous': ('q35', ()),
+    'gmem': (GMEM, ()),
+    'bound': (f'{GMEM},guest-memfd-slots=bound', ()),
+    'mapped': (f'{GMEM},guest-memfd-slots=mapped', ()),
+    'mapped-log': (f'{GMEM},guest-memfd-dirty-log=mapped', ()),
+    'no-direct-map': (f'{GMEM},guest-memfd-direct-map=off', ()),
+    'memfd': (f'{BOARD},memory-backend={RAM}',
+              ('-object', f'memory-backend-memfd,id={RAM},size={MEM}')),
+    'anonymous': (BOARD, ()),
 }
 SETTLED = 'completed', 'failed', 'cancelled'
 

@@ -6,7 +6,8 @@ import signal
 
 import pytest
 from dumps import PAGE, pages_of_the_pattern
-from guest import MIB, Guest, host_uses_mib, wait_until
+from guest import BOARD, GMEM, MIB, Guest, host_uses_mib, wait_until
+from marks import NO_DIMM, x86
 from pages import bytes_in_page_table, bytes_touched, mapping
 
 SIZE = 64 * MIB
@@ -16,8 +17,7 @@ FEW = 6         # MiB of page cache that come and go with other things
 @pytest.fixture(scope='module')
 def stopped():
     """A guest that has not been started"""
-    guest = Guest('-S', machine='q35,guest-memfd=on',
-                  mem='256M')
+    guest = Guest('-S', machine=GMEM, mem='256M')
     yield guest
     guest.end()
     print(guest.report())
@@ -56,6 +56,7 @@ def test_nothing_is_allocated_before_it_is_needed(stopped, backend):
     assert abs(host_uses_mib() - before - SIZE // MIB) < FEW
 
 
+@x86(NO_DIMM)
 def test_more_than_the_host_has_if_it_is_not_reserved(boot):
     with open('/proc/meminfo') as meminfo:
         host = int(meminfo.readline().split()[1]) << 10
@@ -63,7 +64,7 @@ def test_more_than_the_host_has_if_it_is_not_reserved(boot):
     assert size > host
     guest = boot('-S', '-object', 'memory-backend-guest-memfd,id=m1,size=32G,'
                  'reserve=off', '-device', 'pc-dimm,memdev=m1',
-                 machine='q35,guest-memfd=on', mem='256M,slots=1,maxmem=64G')
+                 machine=GMEM, mem='256M,slots=1,maxmem=64G')
     block = next(block for block in guest.blocks() if block['memdev'] == 'm1')
     assert block['size'] == block['bound-bytes'] == size
     assert bytes_touched(guest.get_pid(), size) == 0
@@ -99,7 +100,7 @@ def test_a_core_of_qemu_has_the_memory_unless_dump_is_off(boot, core):
     args = [word for n, (dump, size) in enumerate(sizes.items()) for word in (
         '-object', f'memory-backend-guest-memfd,id=m{n},size={size},'
         f'dump={dump}', '-numa', f'node,memdev=m{n}')]
-    guest = boot(*args, machine='q35', mem='160M')
+    guest = boot(*args, machine=BOARD, mem='160M')
     guest.wait_verified()
     where = {dump: range(*mapping(guest.get_pid(), size)['range'])
              for dump, size in sizes.items()}

@@ -7,8 +7,8 @@ import re
 import subprocess
 
 import pytest
-from guest import MIB, TOP, Guest, GuestError, wait_until
-from marks import long
+from guest import BOARD, BUILD, GMEM, MIB, RAM, Guest, GuestError, wait_until
+from marks import NO_BARE, NO_DIMM, long, x86
 from memslots import (assert_bound, assert_mapped, assert_no_hole, set_slots,
                       why_mapped)
 
@@ -16,15 +16,14 @@ from qemu.qmp.legacy import QMPError
 
 
 # While it is logged it is mapped, on all kernels (else see test_dirty_log.py)
-MAPPED_LOG = 'q35,guest-memfd=on,guest-memfd-dirty-log=mapped'
+MAPPED_LOG = f'{GMEM},guest-memfd-dirty-log=mapped'
 
 
 def refused_at_start(policy):
     """What QEMU says when it does not come up"""
     guest = None
     try:
-        guest = Guest(machine='q35,guest-memfd=on,'
-                              f'guest-memfd-slots={policy}')
+        guest = Guest(machine=f'{GMEM},guest-memfd-slots={policy}')
         guest.wait_for('user space', timeout=10)
     except Exception as error:  # pylint: disable=broad-except
         log = getattr(error, 'output', None) or guest.get_log()
@@ -38,7 +37,7 @@ def refused_at_start(policy):
 
 def test_auto_maps_what_cannot_be_bound(boot, fail):
     fail('bound 0 1')
-    guest = boot(machine='q35,guest-memfd=on')
+    guest = boot(machine=GMEM)
     guest.wait_verified()
     block = guest.block()
     assert_no_hole(block)
@@ -52,12 +51,12 @@ def test_auto_maps_what_cannot_be_bound(boot, fail):
 def test_a_machine_that_cannot_have_its_ram_does_not_start(fail, policy, what):
     fail(what)
     log = refused_at_start(policy)
-    assert "memory backend 'pc.ram': KVM refuses a " in log
+    assert f"memory backend '{RAM}': KVM refuses a " in log
     assert 'Cannot allocate memory' in log
 
 
 def test_a_running_guest_is_stopped_where_ram_would_be_missing(boot, fail):
-    guest = boot(machine='q35,guest-memfd=on,guest-memfd-slots=bound')
+    guest = boot(machine=f'{GMEM},guest-memfd-slots=bound')
     guest.wait_verified()
     fail('any 0 1000')
     guest.cmd('system_reset')
@@ -94,9 +93,9 @@ def vcpu_exits(guest):
         return int(exits.read())
 
 
+@x86(NO_DIMM)
 def test_a_guest_that_would_lack_ram_is_not_started_or_continued(boot, fail):
-    guest = boot('-S', machine='q35,guest-memfd=on',
-                 mem='256M,slots=1,maxmem=1G')
+    guest = boot('-S', machine=GMEM, mem='256M,slots=1,maxmem=1G')
     fail('any 0 1000')
     add_dimm(guest)
     assert_does_not_run(guest, 'prelaunch')
@@ -108,8 +107,9 @@ def test_a_guest_that_would_lack_ram_is_not_started_or_continued(boot, fail):
 
 
 @pytest.mark.long
+@x86(NO_DIMM)
 def test_a_paused_guest_that_would_lack_ram_stays_so(boot, fail):
-    guest = boot(machine='q35,guest-memfd=on', mem='256M,slots=1,maxmem=1G')
+    guest = boot(machine=GMEM, mem='256M,slots=1,maxmem=1G')
     guest.wait_verified()
     guest.cmd('stop')
     fail('any 0 1000')
@@ -124,6 +124,7 @@ def test_a_paused_guest_that_would_lack_ram_stays_so(boot, fail):
         assert_no_hole(block)
 
 
+@x86('SMM')
 def test_smm_without_ram_is_not_started(boot, fail):
     """Its address space comes when the machine is ready."""
     fail('mapped 1 1000')     # the first is for the window at 0xfeda0000
@@ -158,23 +159,22 @@ def test_a_log_that_cannot_end_when_the_guest_goes_on_stops_it(boot, fail):
 
 
 def test_a_guest_cannot_come_to_where_its_ram_is_missing(boot, fail, tmp_path):
-    source = boot(machine='q35,guest-memfd=on', then='loop', fill=25)
+    source = boot(machine=GMEM, then='loop', fill=25)
     source.wait_verified()
     source.cmd('migrate', uri=f'file:{tmp_path}/state')
     wait_until(lambda: source.cmd('query-migrate')['status'] == 'completed')
-    destination = boot(machine='q35,guest-memfd=on', then='loop', fill=25,
-                       incoming=True)
+    destination = boot(machine=GMEM, then='loop', fill=25, incoming=True)
     fail('any 0 1000')
     destination.cmd('migrate-incoming', uri=f'file:{tmp_path}/state')
     status, log = destination.wait_ended()
     assert status == 1
-    assert re.search("load of migration failed.*: memory backend 'pc.ram': KVM "
-                     "refuses", log, re.S), log
+    assert re.search("load of migration failed.*: memory backend "
+                     f"'{RAM}': KVM refuses", log, re.S), log
 
 
 @pytest.mark.long
 def test_a_slot_that_kvm_keeps_stops_the_guest_for_good(boot, fail):
-    guest = boot('-trace', 'gmem_slot', machine='q35,guest-memfd=on')
+    guest = boot('-trace', 'gmem_slot', machine=GMEM)
     guest.wait_verified()
     fail('gone 0 1000')
     guest.cmd('system_reset')
@@ -235,15 +235,15 @@ def test_auto_maps_what_cannot_be_bound_again(boot, fail):
 def test_a_refusal_on_request_is_not_remembered(boot, fail):
     """What was there stays, and the next time the kernel is asked anew."""
     def policy():
-        return guest.cmd('qom-get', path='/objects/pc.ram', property='slots')
+        return guest.cmd('qom-get', path=f'/objects/{RAM}', property='slots')
 
     def refused():
         fail('bound 0 1')
-        with pytest.raises(QMPError, match="'pc.ram': slots=bound: KVM "
+        with pytest.raises(QMPError, match=f"'{RAM}': slots=bound: KVM "
                            'refuses to bind a memslot; use slots=auto'):
             set_slots(guest, 'bound')
 
-    guest = boot(machine='q35,guest-memfd=on,guest-memfd-slots=mapped')
+    guest = boot(machine=f'{GMEM},guest-memfd-slots=mapped')
     guest.wait_verified()
     refused()
     assert policy() == 'mapped'
@@ -256,6 +256,7 @@ def test_a_refusal_on_request_is_not_remembered(boot, fail):
     assert_bound(guest.block())
 
 
+@x86(NO_DIMM)
 def test_a_refusal_leaves_what_is_bound(boot, fail):
     guest = boot(machine=MAPPED_LOG, then='loop', fill=25,
                  mem='256M,slots=1,maxmem=1G')
@@ -271,9 +272,10 @@ def test_a_refusal_leaves_what_is_bound(boot, fail):
     assert after == before and dimm[0]['bound']
 
 
+@x86(NO_DIMM)
 def test_what_must_be_bound_does_not_run_mapped(boot, fail):
     """Whoever asks for it once more gets the refusal, and cont as well."""
-    guest = boot('-S', machine='q35,guest-memfd=on,guest-memfd-slots=bound',
+    guest = boot('-S', machine=f'{GMEM},guest-memfd-slots=bound',
                  mem='256M,slots=1,maxmem=1G')
     fail('bound 0 1000')
     add_dimm(guest)
@@ -290,7 +292,7 @@ def test_what_must_be_bound_does_not_run_mapped(boot, fail):
 
 
 def test_a_pause_begins_when_the_first_vcpu_is_held(boot, fail):
-    guest = boot(machine='q35,guest-memfd=on', then='loop', fill=25)
+    guest = boot(machine=GMEM, then='loop', fill=25)
     guest.wait_verified()
     fail('late 500 1')
     for policy in ['mapped', 'auto'] * 2:   # it may just be out of KVM
@@ -319,7 +321,7 @@ def test_a_change_back_that_fails_leaves_what_was_there(boot, fail, first):
 
 
 def test_a_probe_that_gets_no_memory_proves_nothing(boot, fail):
-    guest = boot(machine='q35')
+    guest = boot(machine=BOARD)
     fail('bound 0 1')
     bound, = [interface for interface in guest.cmd('query-guest-memfd')['host']
               if interface['name'] == 'bound-slots']
@@ -327,6 +329,7 @@ def test_a_probe_that_gets_no_memory_proves_nothing(boot, fail):
     assert 'available' not in bound
 
 
+@x86(NO_BARE)
 def test_a_failure_stops_a_suspended_guest_too(boot_bare, fail, tmp_path):
     """It has put itself to sleep, by the register that ACPI has for it."""
     guest = boot_bare(machine=f'{MAPPED_LOG},guest-memfd-slots=bound')
@@ -345,11 +348,10 @@ def test_a_failure_stops_a_suspended_guest_too(boot_bare, fail, tmp_path):
 def test_a_loaded_guest_runs_when_its_ram_is_there(boot, fail, tmp_path):
     """Then its processors get all their state, which includes its clock."""
     image = tmp_path / 'disk.qcow2'
-    subprocess.run([f'{TOP}/build/qemu-img', 'create', '-q', '-f', 'qcow2',
+    subprocess.run([f'{BUILD}/qemu-img', 'create', '-q', '-f', 'qcow2',
                     image, '1G'], check=True)
     boot = functools.partial(boot, '-drive', f'if=none,id=disk,file={image}',
-                             machine='q35,guest-memfd=on', then='loop',
-                             fill=25)
+                             machine=GMEM, then='loop', fill=25)
     source = boot()
     source.wait_pass()
     assert not source.hmp('savevm one')
@@ -367,10 +369,11 @@ def test_a_loaded_guest_runs_when_its_ram_is_there(boot, fail, tmp_path):
 
 
 @pytest.mark.long
+@x86(NO_BARE)
 def test_a_snapshot_that_cannot_log_leaves_the_guest_paused(boot_bare, fail,
                                                             tmp_path):
     image = tmp_path / 'disk.qcow2'
-    subprocess.run([f'{TOP}/build/qemu-img', 'create', '-q', '-f', 'qcow2',
+    subprocess.run([f'{BUILD}/qemu-img', 'create', '-q', '-f', 'qcow2',
                     image, '64M'], check=True)
     guest = boot_bare('-drive', f'if=none,id=disk,file={image}',
                       machine=MAPPED_LOG)

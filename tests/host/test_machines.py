@@ -4,12 +4,17 @@ import os
 import shutil
 
 import pytest
-from guest import MIB, file_pages_mib
-from marks import long
+from guest import ARCH, BOARD, GMEM, MIB, file_pages_mib
+from marks import aarch64, long, x86
 from memslots import HOLES
 
-MACHINES = ['pc', 'q35', 'q35,smm=off', 'microvm']
+MACHINES = {'x86_64': ['pc', 'q35', 'q35,smm=off', 'microvm'],
+            'aarch64': [BOARD, f'{BOARD},its=off']}.get(ARCH, [])
+# Of memory: what Linux has of it, and a guest fills of that.  Debian's kernel
+# for arm64, which is a guest's as well there, keeps more to itself than ours.
+HAS, FILLS = (0.6, 0.6) if ARCH == 'aarch64' else (0.85, 0.75)
 OVMF = '/usr/share/OVMF/OVMF_%s_4M%s.fd'
+AAVMF = '/usr/share/AAVMF/AAVMF_%s.fd'
 
 
 def assert_policy_holds(block, policy, only_smm=0):
@@ -35,8 +40,8 @@ def assert_policy_holds(block, policy, only_smm=0):
 
 
 def assert_most_memory(verified, whole, size_mib):
-    assert whole > size_mib * 0.85
-    assert verified > whole * 0.75
+    assert whole > size_mib * HAS
+    assert verified > whole * FILLS
 
 
 @pytest.mark.parametrize('cpus', [long(1), 2])
@@ -53,13 +58,14 @@ def test_linux_boots_and_its_memory_holds(boot, machine, policy, cpus):
                                      'memory-backend-memfd,guest-memfd=on'])
 def test_a_backend_named_by_the_user_is_the_ram(boot, backend):
     guest = boot('-object', f'{backend},id=m0,size=256M,slots=bound',
-                 machine='q35,memory-backend=m0')
+                 machine=f'{BOARD},memory-backend=m0')
     guest.wait_verified()
     block = guest.block()
     assert block['memdev'] == 'm0'
     assert_policy_holds(block, 'bound')
 
 
+@x86('SMM')
 def test_ovmf_with_smm_boots_linux(boot, tmp_path):
     code, template = OVMF % ('CODE', '.secboot'), OVMF % ('VARS', '')
     if not os.path.exists(code):
@@ -75,6 +81,20 @@ def test_ovmf_with_smm_boots_linux(boot, tmp_path):
     assert_policy_holds(guest.block(), 'auto', only_smm=tseg * MIB)
 
 
+@aarch64('its firmware')
+@pytest.mark.kernel('stock')        # ours is no EFI program
+@pytest.mark.parametrize('acpi', ['on', long('off')])
+def test_edk2_boots_linux(boot, tmp_path, acpi):
+    variables = shutil.copy(AAVMF % 'VARS', tmp_path)
+    guest = boot('-drive', 'if=pflash,format=raw,readonly=on,'
+                 f'file={AAVMF % "CODE"}',
+                 '-drive', f'if=pflash,format=raw,file={variables}',
+                 machine=f'{GMEM},acpi={acpi}', mem='512M')
+    assert_most_memory(*guest.wait_verified(timeout=300), 512)
+    assert_policy_holds(guest.block(), 'auto')
+
+
+@x86('the virt machine has its RAM in one piece')
 @pytest.mark.parametrize('machine,mib,fill', [
     long('pc', 5 << 10, 40),
     ('q35,max-ram-below-4g=512M', 1 << 10, 70)])
@@ -90,8 +110,7 @@ def test_ram_on_both_sides_of_4_gib(boot, machine, mib, fill):
 
 
 def test_a_guest_resets_itself(boot):
-    guest = boot(machine='q35,guest-memfd=on', then='reboot', fill=50,
-                 cpus=2)
+    guest = boot(machine=GMEM, then='reboot', fill=50, cpus=2)
     guest.wait_verified()
     guest.wait_verified()
     guest.wait_for('user space')
@@ -100,7 +119,7 @@ def test_a_guest_resets_itself(boot):
 
 @pytest.mark.parametrize('times', [3, long(10)])
 def test_system_resets(boot, times):
-    guest = boot(machine='q35,guest-memfd=on', fill=10, cpus=2)
+    guest = boot(machine=GMEM, fill=10, cpus=2)
     for _ in range(times):
         guest.wait_for('user space')
         guest.cmd('system_reset')
@@ -119,7 +138,7 @@ def test_backends_stay_on_the_host_nodes_they_name(boot, policy, sizes):
         args += ['-object', f'memory-backend-guest-memfd,id=m{node},'
                  f'size={size}M,slots={policy},host-nodes={node},policy=bind',
                  '-numa', f'node,memdev=m{node}']
-    guest = boot(*args, machine='q35', mem='576M', cpus=2)
+    guest = boot(*args, machine=BOARD, mem='576M', cpus=2)
     verified, whole = guest.wait_verified()
     assert_most_memory(verified, whole, 576)
     used = [file_pages_mib(node) - before[node] for node in (0, 1)]

@@ -7,8 +7,9 @@ import signal
 
 import pytest
 from guest import wait_until
-from marks import long
+from marks import long, x86
 
+pytestmark = x86('machine checks')
 INJECT = '/sys/kernel/debug/hwpoison/corrupt-pfn'
 TRACE = '/sys/kernel/tracing'
 NO_PAGE = '/sys/kernel/debug/fail_page_alloc'

@@ -9,7 +9,7 @@ import socket
 import threading
 
 import pytest
-from guest import MIB, wait_until
+from guest import MIB, RAM, wait_until
 from memslots import SHIM, assert_logged
 from migration import (assert_arrived, hold_back, in_flight, let_go, listen,
                        sent_over_and_over, set_capabilities, status)
@@ -212,7 +212,7 @@ def test_a_destination_with_less_memory(traveller):
     traveller.stays()
     exit_status, said = destination.wait_ended()
     assert exit_status == 1
-    assert 'Size mismatch: pc.ram' in said
+    assert f'Size mismatch: {RAM}' in said
 
 
 @pytest.mark.long
@@ -224,9 +224,9 @@ def test_a_destination_keeps_its_own_slot_policy(traveller, memory):
 
 @pytest.mark.parametrize('env,accel,said', [
     ({'LD_PRELOAD': SHIM, 'GMEM_HIDE': 'flags'}, 'kvm',
-     "memory backend 'pc.ram': this kernel cannot map and share a "
+     f"memory backend '{RAM}': this kernel cannot map and share a "
      'guest_memfd of this VM'),
-    ({}, 'tcg', "memory backend 'pc.ram': guest_memfd needs KVM")],
+    ({}, 'tcg', f"memory backend '{RAM}': guest_memfd needs KVM")],
     ids=['of an older kernel', 'without KVM'])
 def test_a_destination_that_has_no_guest_memfd(traveller, monkeypatch, env,
                                                accel, said):

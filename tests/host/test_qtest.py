@@ -4,11 +4,11 @@ import os
 import subprocess
 
 import pytest
-from guest import QEMU, TOP
+from guest import BUILD, QEMU
 
-PROGRAM = os.path.join(TOP, 'build/tests/qtest/gmem/gmem-test')
+PROGRAM = os.path.join(BUILD, 'tests/qtest/gmem/gmem-test')
 ENV = dict(os.environ, QTEST_QEMU_BINARY=QEMU, GMEM_TEST_ACCEL='kvm',
-           QTEST_QEMU_IMG=os.path.join(TOP, 'build/qemu-img'))
+           QTEST_QEMU_IMG=os.path.join(BUILD, 'qemu-img'))
 
 
 def names():

@@ -4,7 +4,8 @@ import os
 import re
 import subprocess
 
-from guest import TOP
+from guest import GMEM, TOP
+from marks import x86
 from memslots import assert_mapped
 
 
@@ -50,6 +51,7 @@ def interface_line(interface):
             f'{interface["found-by"]}')
 
 
+@x86('the slots of both kinds that one block has are those of SMM')
 def test_info_guest_memfd_is_the_query_as_tables(boot):
     """Of two backends, one with slots of each kind and a pause"""
     guest = boot('-S', '-object',
@@ -73,7 +75,7 @@ def test_info_guest_memfd_is_the_query_as_tables(boot):
 
 def test_the_guide_finds_the_mapping(boot):
     """... with the command that it names"""
-    guest = boot('-S', machine='q35,guest-memfd=on')
+    guest = boot('-S', machine=GMEM)
     with open(os.path.join(TOP, 'docs/user-guide.md')) as guide:
         command = re.search(r'^    \$ (grep .*)/proc/\$\(pidof.*\)/maps$',
                             guide.read(), re.M)[1]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A guest gives memory back: pages leave the guest_memfd, none that it uses."""
-from guest import MIB, host_uses_mib, wait_until
+from guest import MIB, RAM_START, host_uses_mib, wait_until
 from memslots import bound_throughout
 
 MEM = 256
@@ -9,7 +9,7 @@ ZEROS = bytes(4096)
 
 def zero_mib(guest, path):
     """How much of its RAM is zero, as QEMU sees it"""
-    guest.cmd('pmemsave', val=0, size=MEM * MIB, filename=str(path))
+    guest.cmd('pmemsave', val=RAM_START, size=MEM * MIB, filename=str(path))
     with open(path, 'rb') as dump:
         zeros = sum(page == ZEROS for page in iter(lambda: dump.read(4096),
                                                    b''))

@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from guest import MIB, wait_until
+from guest import GMEM, MIB, wait_until
+from marks import NO_DIMM, x86
 from memslots import (assert_bound, assert_logged, assert_mapped, logged,
                       set_dirty_log, set_slots)
 
@@ -11,7 +12,7 @@ from memslots import (assert_bound, assert_logged, assert_mapped, logged,
 @pytest.fixture
 def busy(boot):
     """A guest of two processors that reads its memory back, for ever"""
-    guest = boot(machine='q35,guest-memfd=on', cpus=2, fill=30, then='loop')
+    guest = boot(machine=GMEM, cpus=2, fill=30, then='loop')
     guest.wait_verified()
     return guest
 
@@ -65,6 +66,7 @@ def held(guest):
     return plans.count('1'), len(plans)
 
 
+@x86(NO_DIMM)
 def test_vcpus_are_held_only_for_slots_that_stay_and_change(serving):
     """The slots of a DIMM come and go without."""
     guest = serving('-trace', 'gmem_slots_plan',

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from dumps import pages_of_the_pattern
-from guest import wait_until
+from guest import RAM, wait_until
 from images import new_image, run_job
 from memslots import assert_bound, assert_logged, logged, why_mapped
 from migration import (RING, assert_arrived, assert_stayed, hold_back,
@@ -67,7 +67,7 @@ def test_a_background_snapshot_is_refused(traveller):
     guest = traveller.be()
     with pytest.raises(Exception) as refusal:
         set_capabilities(['background-snapshot'], True, guest)
-    assert ("memory backend 'pc.ram': background-snapshot: this kernel cannot "
+    assert (f"memory backend '{RAM}': background-snapshot: this kernel cannot "
             'write-protect a guest_memfd') in str(refusal.value)
 
 

@@ -3,10 +3,10 @@
 import os
 
 import pytest
-from guest import MIB, TOP, wait_until
+from guest import BUILD, MIB, wait_until
 from memslots import assert_bound
 
-SHIM = os.path.join(TOP, 'build/gmem/liblose-mapping.so')
+SHIM = os.path.join(BUILD, 'gmem/liblose-mapping.so')
 # Kernels whose bound slots have no MMU notifier
 STAYS = os.environ.get('GMEM_KERNEL_NAME') in ('gmem', 'gmem-debug')
 START, SIZE = 16 * MIB, 16 * MIB
