@@ -132,12 +132,26 @@ static bool check_machine(Error **errp)
     return true;
 }
 
+/* Arm's memory tags: KVM has no room for those of a guest_memfd. */
+static bool check_tags(Error **errp)
+{
+    Object *machine = OBJECT(current_machine);
+
+    if (object_property_find(machine, "mte") &&
+        object_property_get_bool(machine, "mte", &error_abort)) {
+        error_setg(errp, "mte=on: KVM has no memory tags for a guest_memfd; "
+                   "use mte=off, or guest-memfd=off for this backend");
+        return false;
+    }
+    return true;
+}
+
 static bool check_ours(HostMemoryBackend *backend, Error **errp)
 {
     return check_type(backend, errp) && check_properties(backend, errp) &&
            gmem_hostmem_check_values(backend, errp) &&
            check_size(backend, errp) && check_machine(errp) &&
-           gmem_caps_check(errp) &&
+           gmem_caps_check(errp) && check_tags(errp) &&
            gmem_hostmem_check_direct_map(backend, errp);
 }
 

@@ -134,7 +134,6 @@ static void test_race(void)
 {
 	int fd = gmem_create(&vm, SIZE, GM_FLAG_MMAP | GM_FLAG_INIT_SHARED);
 	uint32_t *map = gmem_map(fd, SIZE);
-	struct kvm_regs regs;
 	unsigned long sweeps = 0, wrong = 0;
 	double end = race_end(2);
 	pthread_t thread;
@@ -145,9 +144,7 @@ static void test_race(void)
 	}
 	pthread_create(&thread, NULL, churn, &fd);
 	while (now() < end) {
-		regs = (struct kvm_regs){ .rbx = MEM_GPA,
-					  .rcx = MEM_GPA + SIZE };
-		wrong += !!vcpu_exec(&vm.vcpu[0], CODE_SWEEP, &regs);
+		wrong += !!vcpu_sweep(&vm.vcpu[0], MEM_GPA, MEM_GPA + SIZE);
 		sweeps++;
 	}
 	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);

@@ -464,17 +464,14 @@ static void *race_guest(void *arg)
 	unsigned long sweeps = 0;
 
 	while (!__atomic_load_n(&stop, __ATOMIC_ACQUIRE)) {
-		struct kvm_regs regs = { .rbx = MEM_GPA,
-					 .rcx = MEM_GPA + SIZE };
-		int code = CODE_SWEEP;
+		int ret = vcpu_sweep(vcpu, MEM_GPA, MEM_GPA + SIZE);
 
 		/* A fault that lost a race with a conversion is repeated. */
-		while (vcpu_exec(vcpu, code, &regs)) {
+		while (ret) {
 			if (errno != EFAULT || !vcpu_fault(vcpu)) {
 				return (void *)~0ul;
 			}
-			ioctl(vcpu->fd, KVM_GET_REGS, &regs);
-			code = regs.rip - CODE_GPA;
+			ret = vcpu_run(vcpu);
 		}
 		sweeps++;
 	}

@@ -202,7 +202,7 @@ static void calm(void)
 		fatal("KVM_SET_MEMORY_ATTRIBUTES");
 	}
 	for (int i = 0; i < 2; i++) {
-		finish_mmio(&vm.vcpu[i]);
+		vcpu_finish_mmio(&vm.vcpu[i]);
 		vcpu_reset(&vm.vcpu[i]);
 	}
 }
@@ -211,12 +211,10 @@ static void calm(void)
 static void explain(struct vcpu *vcpu, int err)
 {
 	struct gm_memory_fault *fault = vcpu_fault(vcpu);
-	struct kvm_regs regs;
 
-	ioctl(vcpu->fd, KVM_GET_REGS, &regs);
-	printf("# vCPU %d: %s, exit %d, rip %#llx\n",
+	printf("# vCPU %d: %s, exit %d, pc %#lx\n",
 	       (int)(vcpu - vm.vcpu), strerror(err), vcpu->run->exit_reason,
-	       regs.rip);
+	       (long)vcpu_pc(vcpu));
 	if (fault) {
 		printf("# memory fault: flags %#lx, gpa %#lx\n",
 		       (long)fault->flags, (long)fault->gpa);

@@ -426,16 +426,6 @@ static int do_touch(void)
 	return 0;
 }
 
-/* An access to no memory has to be finished before the next one. */
-static void finish_mmio(struct vcpu *vcpu)
-{
-	if (vcpu->run->exit_reason == KVM_EXIT_MMIO) {
-		vcpu->run->immediate_exit = 1;
-		ioctl(vcpu->fd, KVM_RUN, 0);
-		vcpu->run->immediate_exit = 0;
-	}
-}
-
 static int do_guest(void)
 {
 	uint64_t gpa = MEM_GPA + below(SLOTS * PAGES) * PAGE;
@@ -447,7 +437,7 @@ static int do_guest(void)
 	}
 	ret = below(2) ? vcpu_write(me->vcpu, gpa, 1) :
 			 vcpu_read(me->vcpu, gpa, &value);
-	finish_mmio(me->vcpu);
+	vcpu_finish_mmio(me->vcpu);
 	return ret;
 }
 

@@ -373,22 +373,19 @@ static unsigned long sweeps;
 
 static void *guest(void *arg)
 {
-	struct kvm_regs regs = { .rbx = MEM_GPA, .rcx = MEM_GPA + SIZE };
-	int code = CODE_SWEEP;
+	int again = 0;
 
 	while (!__atomic_load_n(&stop, __ATOMIC_ACQUIRE)) {
-		if (!vcpu_exec(&vm.vcpu[0], code, &regs)) {
+		again = again ? vcpu_run(&vm.vcpu[0]) :
+				vcpu_sweep(&vm.vcpu[0], MEM_GPA, MEM_GPA + SIZE);
+		if (!again) {
 			__atomic_fetch_add(&sweeps, 1, __ATOMIC_RELAXED);
-			regs.rbx = MEM_GPA;
-			code = CODE_SWEEP;
 			continue;
 		}
 		/* In the storm an access can lose a race: it is repeated. */
 		if (errno != EFAULT || !vcpu_fault(&vm.vcpu[0]) || !arg) {
 			return (void *)(long)errno;
 		}
-		ioctl(vm.vcpu[0].fd, KVM_GET_REGS, &regs);
-		code = regs.rip - CODE_GPA;
 	}
 	return NULL;
 }

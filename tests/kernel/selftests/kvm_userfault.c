@@ -303,11 +303,9 @@ static void *sweep(void *arg)
 	unsigned long limit = s->sweeps, n = 0;
 
 	while (limit ? n < limit : !__atomic_load_n(&stop, __ATOMIC_ACQUIRE)) {
-		struct kvm_regs regs = { .rbx = MEM_GPA,
-					 .rcx = MEM_GPA + SIZE };
-		int code = CODE_SWEEP;
+		int ret = vcpu_sweep(s->vcpu, MEM_GPA, MEM_GPA + SIZE);
 
-		while (vcpu_exec(s->vcpu, code, &regs)) {
+		while (ret) {
 			struct gm_memory_fault *f = vcpu_fault(s->vcpu);
 
 			if (errno == EINTR || errno == EAGAIN) {
@@ -319,8 +317,7 @@ static void *sweep(void *arg)
 				s->errors++;
 				return NULL;
 			}
-			ioctl(s->vcpu->fd, KVM_GET_REGS, &regs);
-			code = regs.rip - CODE_GPA;
+			ret = vcpu_run(s->vcpu);
 		}
 		n++;
 	}

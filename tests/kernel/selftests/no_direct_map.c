@@ -245,10 +245,7 @@ static void test_race(void)
 	pthread_create(&thread[0], NULL, race_touch, NULL);
 	pthread_create(&thread[1], NULL, race_punch, NULL);
 	while (now() < end) {
-		struct kvm_regs regs = { .rbx = MEM_GPA,
-					 .rcx = MEM_GPA + SIZE };
-
-		wrong += !!vcpu_exec(&vm.vcpu[0], CODE_SWEEP, &regs);
+		wrong += !!vcpu_sweep(&vm.vcpu[0], MEM_GPA, MEM_GPA + SIZE);
 		sweeps++;
 	}
 	__atomic_store_n(&stop, 1, __ATOMIC_RELEASE);

@@ -122,13 +122,13 @@ static inline struct svm *svm_init(struct vcpu *vcpu)
 /* The guest's guest writes; 0, or -1 if it did not come to its end. */
 static inline int svm_write(struct svm *svm, uint64_t gpa, uint32_t value)
 {
-	struct kvm_regs regs = { .rax = SVM_GPA, .rbx = gpa };
 	uint32_t code;
 
 	svm_put(svm, 0x570, 2, 8);			/* rflags */
 	svm_put(svm, 0x578, CODE_GPA + CODE_WRITE, 8);	/* rip */
 	svm_put(svm, 0x5f8, value, 8);			/* rax */
-	if (vcpu_exec(svm->vcpu, CODE_VMRUN, &regs)) {
+	vcpu_start(svm->vcpu, CODE_VMRUN, gpa, SVM_GPA);
+	if (vcpu_run(svm->vcpu)) {
 		return -1;
 	}
 	memcpy(&code, svm->vmcb + 0x70, sizeof(code));

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The smallest guest there is: one or two vCPUs in flat 32-bit mode without
- * paging, and routines of a few bytes that end in HLT.  vcpu_read() and
- * vcpu_write() run one of them; they return what KVM_RUN did, and the exit is
- * left in vcpu->run for the caller to look at.
+ * The smallest guest there is: one or two vCPUs without paging, and routines of
+ * a few instructions.  vcpu_read(), vcpu_write() and vcpu_sweep() run one of
+ * them; they return what KVM_RUN did, and the exit is left in vcpu->run for the
+ * caller to look at.
  *
  * GMEM_RACE in the environment makes the races longer (10) or shorter (.3).
  */
@@ -14,6 +14,7 @@
 #include <linux/falloc.h>
 #include <linux/mempolicy.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -22,14 +23,11 @@
 #include "tap.h"
 #include "uapi.h"
 
+#ifndef PAGE
 #define PAGE		4096ul
-#define CODE_GPA	0x1000ul
+#endif
+#define CODE_GPA	PAGE
 #define MEM_GPA		0x100000ul
-
-enum {
-	CODE_READ = 0, CODE_WRITE = 16, CODE_SWEEP = 32, CODE_CALL = 64,
-	CODE_VMRUN = 80,
-};
 
 struct vm;
 
@@ -46,21 +44,31 @@ struct vm {
 	struct vcpu vcpu[2];
 };
 
-static const uint8_t guest_code[] = {
-	/* read: eax = *ebx */
-	[CODE_READ] = 0x8b, 0x03, 0xf4,
-	/* write: *ebx = eax */
-	[CODE_WRITE] = 0x89, 0x03, 0xf4,
-	/* sweep: add 1 to the first word of each page in [ebx, ecx) */
-	[CODE_SWEEP] = 0xf0, 0xff, 0x03,		/* lock incl (ebx) */
-	0x81, 0xc3, 0x00, 0x10, 0x00, 0x00,		/* add $4096, ebx */
-	0x39, 0xcb, 0x72, 0xf3, 0xf4,			/* jb; hlt */
-	/* call the host: eax = hypercall(eax, ebx, ecx, edx, esi) */
-	[CODE_CALL] = 0x0f, 0x01, 0xd9, 0xf4,		/* vmmcall */
-	/* run a guest: eax is the control block, see svm.h */
-	[CODE_VMRUN] = 0x0f, 0x01, 0xd8,		/* vmrun */
-	0x0f, 0x01, 0xdc, 0xf4,				/* stgi; hlt */
-};
+/* An access to no memory has to be finished before the next one. */
+static inline void vcpu_finish_mmio(struct vcpu *vcpu)
+{
+	if (vcpu->run->exit_reason == KVM_EXIT_MMIO) {
+		vcpu->run->immediate_exit = 1;
+		ioctl(vcpu->fd, KVM_RUN, 0);
+		vcpu->run->immediate_exit = 0;
+	}
+}
+
+/*
+ * What an architecture has: guest_code[] and where its routines are, CODE_*;
+ *
+ * vcpu_reset()		the state that routines need, whatever it was
+ * vcpu_start()		@code is to run next, with an address and an argument
+ * vcpu_run()		goes on up to the routine's end: 0, or -1 with errno,
+ *			ENOEXEC if KVM_RUN came back with another exit; call
+ *			it again to repeat what failed
+ * vcpu_result()	what was read
+ */
+#ifdef __aarch64__
+#include "vm_arm64.h"
+#else
+#include "vm_x86.h"
+#endif
 
 static inline int gm_open_kvm(void)
 {
@@ -84,29 +92,6 @@ static inline int set_region(struct vm *vm, uint32_t slot, uint32_t flags,
 	};
 
 	return ioctl(vm->fd, GM_SET_REGION, &region);
-}
-
-/* Flat 32-bit mode, whatever the vCPU was in before. */
-static inline void vcpu_reset(struct vcpu *vcpu)
-{
-	struct kvm_sregs sregs;
-	struct kvm_segment flat = {
-		.limit = ~0u, .present = 1, .db = 1, .s = 1, .g = 1,
-	};
-
-	if (ioctl(vcpu->fd, KVM_GET_SREGS, &sregs)) {
-		fatal("KVM_GET_SREGS");
-	}
-	flat.type = 11;
-	flat.selector = 8;
-	sregs.cs = flat;
-	flat.type = 3;
-	flat.selector = 16;
-	sregs.ds = sregs.es = sregs.ss = sregs.fs = sregs.gs = flat;
-	sregs.cr0 |= 1;
-	if (ioctl(vcpu->fd, KVM_SET_SREGS, &sregs)) {
-		fatal("KVM_SET_SREGS");
-	}
 }
 
 static inline void vcpu_init(struct vm *vm, int id)
@@ -160,49 +145,27 @@ static inline void vm_free(struct vm *vm)
 	memset(vm, 0, sizeof(*vm));
 }
 
-/* Run a routine up to its HLT: 0, or -1 with errno. */
-static inline int vcpu_exec(struct vcpu *vcpu, int code, struct kvm_regs *regs)
-{
-	regs->rip = CODE_GPA + code;
-	regs->rflags = 2;
-	if (ioctl(vcpu->fd, KVM_SET_REGS, regs) ||
-	    ioctl(vcpu->fd, KVM_RUN, 0) ||
-	    ioctl(vcpu->fd, KVM_GET_REGS, regs)) {
-		return -1;
-	}
-	if (vcpu->run->exit_reason != KVM_EXIT_HLT) {
-		errno = ENOEXEC;
-		return -1;
-	}
-	return 0;
-}
-
 static inline int vcpu_read(struct vcpu *vcpu, uint64_t gpa, uint32_t *value)
 {
-	struct kvm_regs regs = { .rbx = gpa };
-	int ret = vcpu_exec(vcpu, CODE_READ, &regs);
+	int ret;
 
-	*value = regs.rax;
+	vcpu_start(vcpu, CODE_READ, gpa, 0);
+	ret = vcpu_run(vcpu);
+	*value = vcpu_result(vcpu);
 	return ret;
 }
 
 static inline int vcpu_write(struct vcpu *vcpu, uint64_t gpa, uint32_t value)
 {
-	struct kvm_regs regs = { .rbx = gpa, .rax = value };
-
-	return vcpu_exec(vcpu, CODE_WRITE, &regs);
+	vcpu_start(vcpu, CODE_WRITE, gpa, value);
+	return vcpu_run(vcpu);
 }
 
-static inline int vcpu_set_msr(struct vcpu *vcpu, uint32_t index,
-			       uint64_t value)
+/* Add 1 to the first word of each page in [@from, @to). */
+static inline int vcpu_sweep(struct vcpu *vcpu, uint64_t from, uint64_t to)
 {
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} msrs = { .head.nmsrs = 1, .entry = { .index = index,
-					       .data = value } };
-
-	return ioctl(vcpu->fd, KVM_SET_MSRS, &msrs) == 1 ? 0 : -1;
+	vcpu_start(vcpu, CODE_SWEEP, from, to);
+	return vcpu_run(vcpu);
 }
 
 /* The memory fault that the last KVM_RUN reported, or NULL. */
