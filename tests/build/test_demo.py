@@ -48,19 +48,19 @@ def test_it_boots_linux_on_a_guest_memfd_and_proves_it():
 
 @pytest.fixture
 def mapped():
-    """A QEMU that binds no slot, whatever it is told"""
-    path = TOP / 'build/demo/qemu-mapped'
+    """The folder of a QEMU that binds no slot, whatever it is told"""
+    path = TOP / 'build/demo/mapped/qemu-system-x86_64'
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f'#!/bin/sh\nexec {TOP}/build/qemu-system-x86_64 "$@" '
                     '-machine guest-memfd-slots=mapped\n')
     path.chmod(0o755)
-    yield path
+    yield path.parent
     path.unlink()
 
 
 def test_it_fails_where_a_guest_memfd_serves_no_page(mapped):
     status, said = run('tests/host/run', '--', '/usr/bin/python3',
-                       'tests/host/demo.py', GMEM_QEMU=str(mapped),
+                       'tests/host/demo.py', GMEM_BUILD=str(mapped),
                        GMEM_DEMO_MEM='256M')
     assert status == 1
     assert re.search(r'^FAILED +evidence: ', said, re.M)

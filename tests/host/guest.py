@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.join(TOP, 'upstream/python'))
 
 # pylint: disable=wrong-import-position
 from qemu.machine import QEMUMachine  # noqa: E402
+from qemu.machine.machine import VMLaunchFailure  # noqa: E402
 
 MIB = 1 << 20
 DISK = 16     # MiB that devices move
@@ -215,3 +216,14 @@ class Guest(QEMUMachine):
             time.sleep(0.05)
         self.end()
         return self.exitcode(), self.log()
+
+
+def refusal(*args, machine, cpu=None):
+    """What QEMU says that does not start so"""
+    more = ['-cpu', cpu] if cpu else []
+    try:
+        Guest(*args, *more, machine=machine).end()
+    except VMLaunchFailure as failure:
+        assert failure.exitcode == 1
+        return failure.output
+    raise AssertionError('it starts')

@@ -9,7 +9,7 @@ from devices import (NIC, TAP, assert_data_gets_through,
 from dimms import HOTPLUGGED, resize, virtio_mem
 from direct_map import PAGE, addresses, pages_seen
 from dumps import pages_of_the_pattern
-from guest import MIB, Guest, wait_until
+from guest import MIB, Guest, refusal, wait_until
 from images import new_image, run_job
 from marks import long
 from memslots import HOLES, assert_bound, bound_throughout, logged
@@ -17,8 +17,6 @@ from migration import (assert_stayed, hold_back, is_running, let_go, listen,
                        set_capabilities, set_parameters, wait_completed)
 from passthrough import container, options
 from postcopy import move, restart
-
-from qemu.machine.machine import VMLaunchFailure
 
 pytestmark = pytest.mark.kernel('gmem', 'gmem-debug')
 
@@ -76,15 +74,6 @@ def test_linux_boots_and_its_memory_holds(boot, machine):
     cpu = guest.cmd('query-cpus-fast')[0]['qom-path']
     for feature in 'kvmclock', 'svm', 'vmx':
         assert not guest.cmd('qom-get', path=cpu, property=feature)
-
-
-def refusal(*args, machine=Q35, cpu=None):
-    """What QEMU says that does not start so"""
-    more = ['-cpu', cpu] if cpu else []
-    with pytest.raises(VMLaunchFailure) as failure:
-        Guest(*args, *more, machine=machine).end()
-    assert failure.value.exitcode == 1
-    return failure.value.output
 
 
 @pytest.mark.parametrize('machine,cpu,words', [
@@ -177,7 +166,7 @@ def test_devices_reach_it_that_need_no_pins(serving, disk, block_device,
 
 
 def test_a_device_that_pins_it_is_refused(edu):
-    said = refusal('-device', f'vfio-pci,host={edu}')
+    said = refusal('-device', f'vfio-pci,host={edu}', machine=Q35)
     assert "memory backend 'pc.ram': direct-map=off" in said
 
 

@@ -127,8 +127,8 @@ static inline int svm_write(struct svm *svm, uint64_t gpa, uint32_t value)
 	svm_put(svm, 0x570, 2, 8);			/* rflags */
 	svm_put(svm, 0x578, CODE_GPA + CODE_WRITE, 8);	/* rip */
 	svm_put(svm, 0x5f8, value, 8);			/* rax */
-	vcpu_start(svm->vcpu, CODE_VMRUN, gpa, SVM_GPA);
-	if (vcpu_run(svm->vcpu)) {
+	if (vcpu_start(svm->vcpu, CODE_VMRUN, gpa, SVM_GPA) ||
+	    vcpu_run(svm->vcpu)) {
 		return -1;
 	}
 	memcpy(&code, svm->vmcb + 0x70, sizeof(code));

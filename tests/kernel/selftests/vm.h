@@ -58,11 +58,12 @@ static inline void vcpu_finish_mmio(struct vcpu *vcpu)
  * What an architecture has: guest_code[] and where its routines are, CODE_*;
  *
  * vcpu_reset()		the state that routines need, whatever it was
- * vcpu_start()		@code is to run next, with an address and an argument
+ * vcpu_start()		@code is to run next, with an address and an argument:
+ *			0, or -1 with errno
  * vcpu_run()		goes on up to the routine's end: 0, or -1 with errno,
  *			ENOEXEC if KVM_RUN came back with another exit; call
  *			it again to repeat what failed
- * vcpu_result()	what was read
+ * vcpu_result()	what was read: 0, or -1 with errno
  */
 #ifdef __aarch64__
 #include "vm_arm64.h"
@@ -147,25 +148,25 @@ static inline void vm_free(struct vm *vm)
 
 static inline int vcpu_read(struct vcpu *vcpu, uint64_t gpa, uint32_t *value)
 {
-	int ret;
+	uint64_t result = 0;
+	int ret = vcpu_start(vcpu, CODE_READ, gpa, 0) || vcpu_run(vcpu) ||
+		  vcpu_result(vcpu, &result) ? -1 : 0;
 
-	vcpu_start(vcpu, CODE_READ, gpa, 0);
-	ret = vcpu_run(vcpu);
-	*value = vcpu_result(vcpu);
+	*value = result;
 	return ret;
 }
 
 static inline int vcpu_write(struct vcpu *vcpu, uint64_t gpa, uint32_t value)
 {
-	vcpu_start(vcpu, CODE_WRITE, gpa, value);
-	return vcpu_run(vcpu);
+	return vcpu_start(vcpu, CODE_WRITE, gpa, value) || vcpu_run(vcpu) ?
+	       -1 : 0;
 }
 
 /* Add 1 to the first word of each page in [@from, @to). */
 static inline int vcpu_sweep(struct vcpu *vcpu, uint64_t from, uint64_t to)
 {
-	vcpu_start(vcpu, CODE_SWEEP, from, to);
-	return vcpu_run(vcpu);
+	return vcpu_start(vcpu, CODE_SWEEP, from, to) || vcpu_run(vcpu) ?
+	       -1 : 0;
 }
 
 /* The memory fault that the last KVM_RUN reported, or NULL. */

@@ -46,21 +46,9 @@ static inline int vcpu_core_reg(struct vcpu *vcpu, int request, size_t at,
 	return ioctl(vcpu->fd, request, &reg);
 }
 
-static inline void vcpu_set_core(struct vcpu *vcpu, size_t at, uint64_t value)
+static inline int vcpu_set_core(struct vcpu *vcpu, size_t at, uint64_t value)
 {
-	if (vcpu_core_reg(vcpu, KVM_SET_ONE_REG, at, &value)) {
-		fatal("KVM_SET_ONE_REG");
-	}
-}
-
-static inline uint64_t vcpu_get_core(struct vcpu *vcpu, size_t at)
-{
-	uint64_t value;
-
-	if (vcpu_core_reg(vcpu, KVM_GET_ONE_REG, at, &value)) {
-		fatal("KVM_GET_ONE_REG");
-	}
-	return value;
+	return vcpu_core_reg(vcpu, KVM_SET_ONE_REG, at, &value);
 }
 
 static inline void vcpu_reset(struct vcpu *vcpu)
@@ -73,18 +61,21 @@ static inline void vcpu_reset(struct vcpu *vcpu)
 	}
 }
 
-static inline void vcpu_start(struct vcpu *vcpu, int code, uint64_t gpa,
-			      uint64_t arg)
+static inline int vcpu_start(struct vcpu *vcpu, int code, uint64_t gpa,
+			     uint64_t arg)
 {
 	const uint64_t regs[] = { arg, gpa, arg, END_GPA, 0, 0, PAGE };
 
 	for (size_t i = 0; i < sizeof(regs) / sizeof(*regs); i++) {
-		vcpu_set_core(vcpu, offsetof(struct kvm_regs, regs.regs[i]),
-			      regs[i]);
+		if (vcpu_set_core(vcpu, offsetof(struct kvm_regs, regs.regs[i]),
+				  regs[i])) {
+			return -1;
+		}
 	}
-	vcpu_set_core(vcpu, offsetof(struct kvm_regs, regs.pstate), PSTATE_EL1);
-	vcpu_set_core(vcpu, offsetof(struct kvm_regs, regs.pc),
-		      CODE_GPA + code);
+	return vcpu_set_core(vcpu, offsetof(struct kvm_regs, regs.pstate),
+			     PSTATE_EL1) ||
+	       vcpu_set_core(vcpu, offsetof(struct kvm_regs, regs.pc),
+			     CODE_GPA + code) ? -1 : 0;
 }
 
 static inline int vcpu_run(struct vcpu *vcpu)
@@ -105,14 +96,21 @@ static inline int vcpu_run(struct vcpu *vcpu)
 	return 0;
 }
 
-static inline uint32_t vcpu_result(struct vcpu *vcpu)
+static inline int vcpu_result(struct vcpu *vcpu, uint64_t *result)
 {
-	return vcpu_get_core(vcpu, offsetof(struct kvm_regs, regs.regs[0]));
+	return vcpu_core_reg(vcpu, KVM_GET_ONE_REG,
+			     offsetof(struct kvm_regs, regs.regs[0]), result);
 }
 
 static inline uint64_t vcpu_pc(struct vcpu *vcpu)
 {
-	return vcpu_get_core(vcpu, offsetof(struct kvm_regs, regs.pc));
+	uint64_t pc;
+
+	if (vcpu_core_reg(vcpu, KVM_GET_ONE_REG,
+			  offsetof(struct kvm_regs, regs.pc), &pc)) {
+		fatal("KVM_GET_ONE_REG");
+	}
+	return pc;
 }
 
 #endif

@@ -46,17 +46,15 @@ static inline void vcpu_reset(struct vcpu *vcpu)
 	}
 }
 
-static inline void vcpu_start(struct vcpu *vcpu, int code, uint64_t gpa,
-			      uint64_t arg)
+static inline int vcpu_start(struct vcpu *vcpu, int code, uint64_t gpa,
+			     uint64_t arg)
 {
 	struct kvm_regs regs = {
 		.rip = CODE_GPA + code, .rflags = 2,
 		.rbx = gpa, .rax = arg, .rcx = arg,
 	};
 
-	if (ioctl(vcpu->fd, KVM_SET_REGS, &regs)) {
-		fatal("KVM_SET_REGS");
-	}
+	return ioctl(vcpu->fd, KVM_SET_REGS, &regs);
 }
 
 static inline int vcpu_run(struct vcpu *vcpu)
@@ -71,24 +69,25 @@ static inline int vcpu_run(struct vcpu *vcpu)
 	return 0;
 }
 
-static inline struct kvm_regs vcpu_regs(struct vcpu *vcpu)
+static inline int vcpu_result(struct vcpu *vcpu, uint64_t *result)
+{
+	struct kvm_regs regs;
+	int ret = ioctl(vcpu->fd, KVM_GET_REGS, &regs);
+
+	if (!ret) {
+		*result = regs.rax;
+	}
+	return ret;
+}
+
+static inline uint64_t vcpu_pc(struct vcpu *vcpu)
 {
 	struct kvm_regs regs;
 
 	if (ioctl(vcpu->fd, KVM_GET_REGS, &regs)) {
 		fatal("KVM_GET_REGS");
 	}
-	return regs;
-}
-
-static inline uint32_t vcpu_result(struct vcpu *vcpu)
-{
-	return vcpu_regs(vcpu).rax;
-}
-
-static inline uint64_t vcpu_pc(struct vcpu *vcpu)
-{
-	return vcpu_regs(vcpu).rip;
+	return regs.rip;
 }
 
 static inline int vcpu_set_msr(struct vcpu *vcpu, uint32_t index,
