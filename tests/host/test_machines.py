@@ -9,7 +9,7 @@ from marks import aarch64, long, x86
 from memslots import HOLES
 
 MACHINES = {'x86_64': ['pc', 'q35', 'q35,smm=off', 'microvm'],
-            'aarch64': [BOARD, f'{BOARD},its=off']}.get(ARCH, [])
+            'aarch64': [BOARD, long(f'{BOARD},its=off')]}.get(ARCH, [])
 # MiB of a small guest, and what Linux has of it, and fills of that.  Debian's
 # kernel for arm64, a guest's as well there, keeps more to itself than ours.
 SMALL, HAS, FILLS = ((224, 0.65, 0.65) if ARCH == 'aarch64' else
